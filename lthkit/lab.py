@@ -1,0 +1,62 @@
+"""What a notebook needs beside its experiments: values for the book's pages, and one switch for quick runs."""
+
+import json
+import os
+import re
+from io import BytesIO
+
+PREFIX = "application/papermill.record/"  # no viewer draws such a type, so nothing shows below the cell
+VERDICT = "application/vnd.lthkit.verdict+json"
+FIELDS = {"kind", "status", "claim", "scope", "sentence", "interval", "p", "n", "source"}
+
+
+def budget(seeds: int = 10, epochs: int = 10) -> tuple[range, int]:
+    """The seeds and epochs of an experiment: `range(seeds), epochs`.
+
+    The environment variable LTHKIT_QUICK=1 lowers them to at most 3 seeds and 2 epochs.  It is the one switch for
+    tests that only need a notebook to execute: the numbers of such a run mean nothing, and the book never sets it.
+    """
+    if os.environ.get("LTHKIT_QUICK") == "1":
+        seeds, epochs = min(seeds, 3), min(epochs, 2)
+    return range(seeds), epochs
+
+
+def glue(key: str, value) -> None:
+    """Store `value` under `key` for the book's pages.  Shows nothing; outside a notebook it only checks.
+
+    value: a number, text or bool (also a NumPy or torch scalar), a matplotlib figure, or a `Verdict`.
+    Raises ValueError for a key with anything but a-z, 0-9 and _, and TypeError for any other value.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+", key):
+        raise ValueError(f"the key {key!r} may hold only a-z, 0-9 and _")
+    data, metadata = _bundle(key, value)
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        return
+    if get_ipython() is None:
+        return
+    scrapbook = {"name": key, "mime_prefix": PREFIX}
+    display(
+        {PREFIX + mime: content for mime, content in data.items()},
+        metadata=metadata | {"scrapbook": scrapbook},
+        raw=True,
+    )
+
+
+def _bundle(key: str, value) -> tuple[dict, dict]:
+    """The value by MIME type, and metadata by MIME type."""
+    if hasattr(value, "savefig"):
+        png = BytesIO()
+        value.savefig(png, format="png", dpi=2 * value.dpi, bbox_inches="tight")
+        width = int.from_bytes(png.getvalue()[16:20])  # pixels, from the PNG header
+        return {"image/png": png.getvalue()}, {"image/png": {"width": width // 2}}
+    if hasattr(value, "to_dict") and FIELDS <= set(fields := value.to_dict()):
+        text = json.dumps(fields, default=lambda scalar: scalar.item())
+        return {VERDICT: text, "text/plain": fields["sentence"]}, {}
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"cannot glue {key!r}: {type(value).__name__} is no number, text, figure or verdict")
+    return {"text/plain": repr(value)}, {}

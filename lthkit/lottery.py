@@ -1,0 +1,183 @@
+"""The procedure: train, score, prune, act on the weights, and train again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from tqdm import tqdm
+
+from lthkit.actions import MASK_0, MASK_1, Mask0, Mask1
+from lthkit.criteria import CRITERIA, Criterion, Evidence
+from lthkit.data import Dataset
+from lthkit.masks import ones, prune
+from lthkit.networks import Network
+from lthkit.runs import Run, load
+from lthkit.streams import as_seeds, streams
+from lthkit.training import Fit, fit
+
+__all__ = ["Arm", "Run", "load", "retrain", "search"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to find and train tickets.  What is None is taken from the call of `search`.
+
+    name: how tables and figures call it.  schedule: "iterative" prunes the weights trained last, a share in each round;
+    "one_shot" prunes the dense network's trained weights to the same share at once.
+    """
+
+    name: str
+    criterion: str | Criterion | None = None
+    mask_1: str | Mask1 | None = None
+    mask_0: str | Mask0 | None = None
+    scope: str | None = None
+    schedule: str | None = None
+
+
+def search(
+    network: Network,
+    data: Dataset,
+    seeds: int | Iterable[int] = range(10),
+    rounds: int = 11,
+    rate: float | dict[str, float] = 0.36,
+    criterion: str | Criterion = "large_final",
+    mask_1: str | Mask1 = "rewind",
+    mask_0: str | Mask0 = "zero",
+    scope: str = "layer",
+    schedule: str = "iterative",
+    rewind_to: int = 0,
+    epochs: int = 10,
+    arms: Sequence[Arm] | None = None,
+    **fit_settings,
+) -> Run:
+    """Find tickets in every replicate: train dense once, then prune and retrain for `rounds` rounds.
+
+    rate: share of the alive weights removed in a round; a float counts `network.rates` times in each layer (with
+    scope="global" it counts as it is), a dict names every prunable layer.
+    criterion, mask_1, mask_0: names from `CRITERIA`, `MASK_1`, `MASK_0`, or callables of the same signature.
+    rewind_to: iteration of the dense training that is the rewind point; 0 is the initial draw.
+    arms: several ways at once; they share the initial draw, the dense training and each round's batch order.  Without
+    it there is one arm, named after its mask-1 action.
+    fit_settings: passed on to `training.fit` (batch_size, optimizer, lr, eval_every, …).
+    Returns a `Run`.  Raises ValueError for an unknown name or a setting out of range, before anything is trained.
+    """
+    seeds = as_seeds(seeds)
+    defaults = Arm("", criterion, mask_1, mask_0, scope, schedule)
+    arms = [Arm(getattr(mask_1, "__name__", mask_1))] if arms is None else list(arms)
+    arms = [_with_defaults(arm, defaults) for arm in arms]
+    _check_search(arms, rounds, rate, network)
+    settings = {"epochs": epochs, **fit_settings}
+    with tqdm(desc="searching", unit=" steps", leave=False, delay=2) as bar:
+        initial = network.init(seeds)
+        dense = fit(network, initial, data, seeds=seeds, snapshot_at=[rewind_to], progress=bar, **settings)
+        bar.total = bar.n * (1 + rounds * len(arms))
+        initial = dense.snapshots[rewind_to]
+        run = Run(network, data, seeds, initial, dense.params, settings)
+        for arm in arms:
+            run.add(arm.name, 0, ones(initial, network.prunable), dense)
+            for number, masks, fitted in _rounds(arm, run, dense, rounds, rate, bar):
+                run.add(arm.name, number, masks, fitted)
+    return run
+
+
+def retrain(
+    run: Run,
+    mask_1: str | Mask1 = "reinit",
+    mask_0: str | Mask0 = "zero",
+    arm: str | None = None,
+    rounds: Iterable[int] | None = None,
+    name: str = "control",
+    **fit_settings,
+) -> Run:
+    """Train other weights under the masks that `run` found.
+
+    With mask_1="reinit" this is the re-init control of Frankle & Carbin (2019): the ticket's own masks, fresh weights.
+    `final`, where an action looks at it, is the trained dense network.
+    arm: whose masks, by default those of the run's only arm.  rounds: which, by default all from 1 on; the dense round
+    is carried over as row 0.  name: what the new arm is called.  fit_settings: changes to the settings of the run.
+    """
+    if run.network is None or run.data is None:
+        raise ValueError("this run was loaded from disk: set run.network and run.data before retraining")
+    arm = run.only_arm(arm)
+    rounds = [number for number in run.rounds(arm) if number] if rounds is None else list(rounds)
+    act_1, act_0 = _lookup("mask-1 action", mask_1, MASK_1), _lookup("mask-0 action", mask_0, MASK_0)
+    settings = {**run.settings, **fit_settings}
+    control = Run(run.network, run.data, run.seeds, run.initial, run.dense, settings)
+    control.copy_round(run, arm, 0, as_arm=name)
+    with tqdm(desc="retraining", unit=" steps", leave=False, delay=2) as bar:
+        for number in rounds:
+            masks = run.masks(arm, number)
+            start = act_1(run.network, run.initial, run.dense, masks, streams(run.seeds, "action", number))
+            start, frozen = act_0(start, run.initial, run.dense, masks)
+            fitted = fit(
+                run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, progress=bar, **settings
+            )
+            bar.total = bar.n // (rounds.index(number) + 1) * len(rounds)
+            control.add(name, number, masks, fitted)
+    return control
+
+
+def _rounds(arm: Arm, run: Run, dense: Fit, rounds: int, rate, bar):
+    """(number, masks, fit) of each pruned round of one arm."""
+    network, data, seeds, initial = run.network, run.data, run.seeds, run.initial
+    masks, final = ones(initial, network.prunable), dense.params
+    for number in range(1, rounds + 1):
+        source = ones(initial, network.prunable) if arm.schedule == "one_shot" else masks
+        evidence = Evidence(network, initial, final, source, data, streams(seeds, "sample", number))
+        step = _layer_rates(rate, network, arm.scope)
+        if arm.schedule == "one_shot":
+            step = _compound(step, number)
+        masks = prune(arm.criterion(evidence), source, step, arm.scope, streams(seeds, "ties", number))
+        start = arm.mask_1(network, initial, final, masks, streams(seeds, "action", number))
+        start, frozen = arm.mask_0(start, initial, final, masks)
+        fitted = fit(network, start, data, masks, frozen, seeds=seeds, round=number, progress=bar, **run.settings)
+        if arm.schedule == "iterative":
+            final = fitted.params
+        yield number, masks, fitted
+
+
+def _layer_rates(rate, network: Network, scope: str):
+    if isinstance(rate, dict) or scope == "global":
+        return rate
+    return {name: rate * relative for name, relative in network.rates.items()}
+
+
+def _compound(rate, number: int):
+    """The share that `number` rounds at `rate` remove together."""
+    if isinstance(rate, dict):
+        return {name: _compound(value, number) for name, value in rate.items()}
+    return 1 - (1 - rate) ** number
+
+
+def _with_defaults(arm: Arm, defaults: Arm) -> Arm:
+    given = {field: value for field, value in vars(arm).items() if value is not None}
+    arm = replace(defaults, **given)
+    return replace(
+        arm,
+        criterion=_lookup("criterion", arm.criterion, CRITERIA),
+        mask_1=_lookup("mask-1 action", arm.mask_1, MASK_1),
+        mask_0=_lookup("mask-0 action", arm.mask_0, MASK_0),
+    )
+
+
+def _lookup(kind: str, given, known: dict):
+    if callable(given):
+        return given
+    if given not in known:
+        raise ValueError(f"unknown {kind} {given!r}: known are {', '.join(sorted(known))}")
+    return known[given]
+
+
+def _check_search(arms: list[Arm], rounds: int, rate, network: Network) -> None:
+    names = [arm.name for arm in arms]
+    if not arms or len(set(names)) != len(names):
+        raise ValueError(f"arms need names of their own, got {names}")
+    for arm in arms:
+        if arm.schedule not in ("iterative", "one_shot"):
+            raise ValueError(f"unknown schedule {arm.schedule!r}: known are iterative, one_shot")
+        # Pruning nothing checks the rate and the scope as the rounds will, without training anything.
+        probe = {name: torch.zeros(1, 1) for name in network.prunable}
+        kept = {name: torch.ones(1, 1, dtype=torch.bool) for name in network.prunable}
+        prune(probe, kept, _layer_rates(rate, network, arm.scope), arm.scope)
+    if rounds < 0:
+        raise ValueError(f"rounds must not be negative, got {rounds}")

@@ -1,0 +1,242 @@
+"""From a table of replicates to a verdict: intervals, paired comparisons, exact facts.
+
+A seed gives both arms the same initial draw and the same batches, so arms are compared seed by seed.  Over forty
+claims an ordinary 95 % interval would miss twice by chance; every verdict of the course is therefore held to
+`CONFIDENCE` = 1 − 0.05/40, the first and strictest step of Holm's rule (Holm 1979), fixed before any result was seen.
+What holds here also holds under Holm's rule, wherever the claim stands among the forty.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+FAMILY = 40  # measured claims that the course has room for
+CONFIDENCE = 1 - 0.05 / FAMILY
+KINDS = ("better", "equivalent")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and how it fared: status is "holds", "contradicted" or "undecided".
+
+    kind: "better", "equivalent" (measured) or "exact".  difference, low, high: mean paired difference and its interval,
+    in the column's own unit.  p: the two-sided level at which the interval would just touch the nearest margin.
+    """
+
+    kind: str
+    status: str
+    claim: str
+    scope: str = ""
+    source: str = ""
+    column: str = ""
+    better: str = ""
+    than: str = ""
+    margin: float = 0.0
+    n: int | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    confidence: float | None = None
+    p: float | None = None
+
+    @property
+    def interval(self) -> str | None:
+        """As in "+12.3 points (7.1 to 17.5)"; None for an exact claim."""
+        if self.difference is None:
+            return None
+        scale, unit, digits = _unit(self.column)
+        difference, low, high = (f"{scale * value:+.{digits}f}" for value in (self.difference, self.low, self.high))
+        return f"{difference} {unit} ({low} to {high})"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence that says what was found, made from the numbers alone."""
+        if self.kind == "exact":
+            return f"{self.claim[0].upper()}{self.claim[1:]}: {'true' if self.status == 'holds' else 'false'}."
+        return f"{self.finding}: {self.interval}, {self.n} seeds."
+
+    @property
+    def finding(self) -> str:
+        """The comparison in words, short enough for a figure's title."""
+        scale, unit, digits = _unit(self.column)
+        margin = f" by more than {scale * self.margin:.{digits}f} {unit}" if self.margin else ""
+        if self.kind == "equivalent":
+            margin = f"within {scale * self.margin:.{digits}f} {unit}"
+            words = {
+                "holds": f"{self.better} and {self.than} agree {margin}",
+                "contradicted": f"{self.better} and {self.than} do not agree {margin}",
+                "undecided": f"whether {self.better} and {self.than} agree {margin} is undecided",
+            }
+        else:
+            more, less = _direction(self.column)
+            words = {
+                "holds": f"{self.better} is {more} than {self.than}{margin}",
+                "contradicted": f"{self.better} is not {more} than {self.than}{margin}"
+                if self.margin
+                else f"{self.better} is {less} than {self.than}",
+                "undecided": f"whether {self.better} is {more} than {self.than}{margin} is undecided",
+            }
+        return words[self.status]
+
+    def to_dict(self) -> dict:
+        """All fields and the derived texts, as plain JSON values."""
+        return asdict(self) | {"interval": self.interval, "sentence": self.sentence}
+
+    def __str__(self) -> str:
+        lines = [f"{self.status.upper()}: {self.claim or self.finding}"]
+        if self.kind != "exact":
+            lines.append(f"  {self.sentence}")
+            lines.append(f"  interval at {100 * self.confidence:.3f} %, p = {self.p:.2g}")
+        if self.scope:
+            lines.append(f"  scope: {self.scope}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def compare(
+    table: pd.DataFrame,
+    column: str,
+    by: str,
+    better: str,
+    than: str,
+    margin: float = 0.0,
+    kind: str = "better",
+    at_round: int | None = None,
+    claim: str = "",
+    scope: str = "",
+    source: str = "",
+    confidence: float = CONFIDENCE,
+) -> Verdict:
+    """Judge a claim about two arms, paired over their seeds, by Student's interval of the mean difference.
+
+    kind "better": `column` of arm `better` exceeds that of `than` by more than `margin`; for a column where less is
+    better (iterations, seconds, losses) it falls short by more.  kind "equivalent": they differ by less than `margin`
+    either way (two one-sided tests: the whole interval lies inside).
+    The claim holds if the whole interval agrees with it, is contradicted if none of it does, else is undecided.
+    by: the column that names the arms.  at_round: look at this round only.  claim, scope, source: words for the badge.
+    Raises ValueError if an arm, column or round is missing, a seed stands alone or twice, a value is NaN, or fewer
+    than three pairs are left.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
+    if kind == "equivalent" and not margin > 0:
+        raise ValueError(f"kind='equivalent' needs a margin above 0, got {margin}: say which difference would matter")
+    if margin < 0 or not 0 < confidence < 1:
+        raise ValueError(f"margin must not be negative and confidence lie in (0, 1), got {margin} and {confidence}")
+    difference = paired(table, column, by, better, than, at_round)
+    if kind == "better":
+        difference = difference * _sign(column)
+    n, mean = len(difference), float(difference.mean())
+    error = float(difference.std(ddof=1)) / math.sqrt(n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    low, high = mean - half, mean + half
+    if kind == "better":
+        status = "holds" if low > margin else "contradicted" if high < margin else "undecided"
+        p = _p(mean - margin, error, n)
+    else:
+        inside, outside = low > -margin and high < margin, low > margin or high < -margin
+        status = "holds" if inside else "contradicted" if outside else "undecided"
+        p = _p(margin - abs(mean), error, n)
+    if kind == "better" and _sign(column) < 0:
+        mean, low, high = -mean, -high, -low  # shown in the column's own direction
+    return Verdict(
+        kind, status, claim, scope, source, column, better, than, margin, n, mean, low, high, confidence, p
+    )  # fmt: skip
+
+
+def fact(statement: str, observed: bool, scope: str = "", source: str = "") -> Verdict:
+    """Judge an exact claim by what was observed: it holds or is contradicted, without an interval.
+
+    Raises TypeError unless `observed` is a bool: a number here is nearly always a forgotten comparison.
+    """
+    if not isinstance(observed, (bool, np.bool_)):
+        raise TypeError(f"observed must be True or False, got {observed!r}")
+    return Verdict("exact", "holds" if observed else "contradicted", statement, scope, source)
+
+
+def interval(values, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of the replicates and Student's interval around it: (mean, low, high)."""
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
+        raise ValueError(f"an interval needs at least two numbers and no NaN, got {values}")
+    mean = float(values.mean())
+    half = (
+        float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    )
+    return mean, mean - half, mean + half
+
+
+def summary(table: pd.DataFrame, column: str, by=("arm", "round"), confidence: float = 0.95) -> pd.DataFrame:
+    """A row per group: the group's columns, kept (its mean), mean, low, high and n of `column` over the seeds."""
+    by = [by] if isinstance(by, str) else list(by)
+    _need(table, [column, *by])
+    rows = []
+    for key, group in table.groupby(by, sort=False):
+        mean, low, high = interval(group[column], confidence)
+        kept = {"kept": group["kept"].mean()} if "kept" in group and "kept" not in by else {}
+        rows.append(dict(zip(by, key, strict=True)) | kept | {"mean": mean, "low": low, "high": high, "n": len(group)})
+    return pd.DataFrame(rows)
+
+
+def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at_round: int | None = None) -> pd.Series:
+    """`column` of `better` minus `column` of `than`, for each seed, in the order of the seeds."""
+    _need(table, [column, by, "seed"] + (["round"] if at_round is not None else []))
+    if at_round is not None:
+        table = table[table["round"] == at_round]
+    sides = []
+    for arm in (better, than):
+        rows = table[table[by] == arm]
+        if rows.empty:
+            where = "" if at_round is None else f" in round {at_round}"
+            raise ValueError(f"no rows with {by}={arm!r}{where}: there are {sorted(table[by].unique())}")
+        if rows["seed"].duplicated().any():
+            raise ValueError(f"{by}={arm!r} has several rows a seed: choose one with at_round=…")
+        sides.append(rows.set_index("seed")[column].astype(float).sort_index())
+    if not sides[0].index.equals(sides[1].index):
+        alone = sorted(set(sides[0].index) ^ set(sides[1].index))
+        raise ValueError(f"seeds {alone} are in one arm only: a paired comparison needs both")
+    difference = sides[0] - sides[1]
+    if difference.isna().any():
+        raise ValueError(f"{column!r} is NaN for seeds {difference.index[difference.isna()].tolist()}")
+    if len(difference) < 3:
+        raise ValueError(f"{len(difference)} pairs are too few to judge by: use at least 3 seeds, better 10")
+    return difference
+
+
+def _need(table: pd.DataFrame, columns: list[str]) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"no column {', '.join(map(repr, missing))} in the table: it has {list(table.columns)}")
+
+
+def _p(distance: float, error: float, n: int) -> float:
+    """Two-sided p of a mean that lies `distance` from the margin."""
+    if error == 0:
+        return 0.0 if distance else 1.0
+    return float(2 * stats.t.sf(abs(distance) / error, n - 1))
+
+
+def _sign(column: str) -> int:
+    """−1 for columns where less is better."""
+    return -1 if "iteration" in column or "seconds" in column or "loss" in column else 1
+
+
+def _unit(column: str) -> tuple[float, str, int]:
+    """(factor, unit, digits) to show a column in: shares in points, the rest as it is."""
+    if "accuracy" in column or column in ("kept", "nonzero"):
+        return 100, "points", 1
+    if "iteration" in column:
+        return 1, "iterations", 0
+    return 1, "seconds" if "seconds" in column else "", 3
+
+
+def _direction(column: str) -> tuple[str, str]:
+    if "iteration" in column:
+        return "earlier", "later"
+    if "accuracy" in column:
+        return "more accurate", "less accurate"
+    return ("lower", "higher") if _sign(column) < 0 else ("higher", "lower")

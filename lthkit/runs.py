@@ -1,0 +1,213 @@
+"""What a lottery leaves behind: `Run` (tables, histories, masks) and `Ticket`, with save and load."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lthkit.data import Dataset
+from lthkit.masks import Masks, Params, read_tensors, sparsity, validate, write_tensors
+from lthkit.networks import Network
+from lthkit.training import Fit, History, effective
+
+FORMAT = 1  # of saved runs and tickets
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Initial parameters and masks of one replicate, without the replicate axis: {name: tensor}."""
+
+    initial: Params
+    masks: Masks
+    seed: int
+    round: int
+
+    @property
+    def kept(self) -> float:
+        """Share of the prunable weights that remains."""
+        return sum(int(mask.sum()) for mask in self.masks.values()) / sum(mask.numel() for mask in self.masks.values())
+
+    def params(self) -> Params:
+        """Effective parameters {name: [1, …]}: the initial values, 0 where pruned."""
+        stacked = {name: value.unsqueeze(0) for name, value in self.initial.items()}
+        return effective(stacked, {name: mask.unsqueeze(0) for name, mask in self.masks.items()})
+
+    def save(self, path: str | Path) -> None:
+        """Write the ticket as one safetensors file."""
+        head = {"head": torch.tensor([FORMAT, self.seed, self.round])}
+        write_tensors(head | _prefixed("initial", self.initial) | _prefixed("mask", self.masks), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ticket":
+        """Read what `save` wrote.  Raises FileNotFoundError, or ValueError for a file that holds no ticket."""
+        tensors = read_tensors(path)
+        if "head" not in tensors or tensors["head"].tolist()[0] != FORMAT:
+            raise ValueError(f"{path} holds no ticket of format {FORMAT}: was it written by Ticket.save?")
+        _, seed, round_ = tensors["head"].tolist()
+        return cls(_with_prefix("initial", tensors), _with_prefix("mask", tensors), seed, round_)
+
+
+class Run:
+    """All rounds of all arms of one experiment.
+
+    table: a DataFrame with a row per (arm, seed, round): kept, nonzero, accuracy_at_start, test_accuracy (of the last
+    iteration), test_accuracy_early_stop, val_accuracy, early_stop_iteration, censored, seconds (a replicate's share).
+    initial: parameters {name: [R, …]} at the rewind point.  dense: those of the trained dense network.
+    """
+
+    def __init__(self, network: Network | None, data: Dataset | None, seeds, initial: Params, dense: Params, settings):
+        self.network, self.data = network, data
+        self.seeds, self.initial, self.dense = list(seeds), initial, dense
+        self.settings = dict(settings)
+        self._rows: list[pd.DataFrame] = []
+        self._masks: dict[tuple[str, int], Masks] = {}
+        self._histories: dict[tuple[str, int], History] = {}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.concat(self._rows, ignore_index=True)
+
+    @property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(arm for arm, _ in self._masks))
+
+    def rounds(self, arm: str | None = None) -> list[int]:
+        """The round numbers of an arm, dense first."""
+        arm = self.only_arm(arm)
+        return [number for name, number in self._masks if name == arm]
+
+    def history(self, arm: str | None = None, round: int = 0) -> History:
+        """The curves of one round, all replicates."""
+        return self._histories[self._key(arm, round)]
+
+    def masks(self, arm: str | None = None, round: int = 0) -> Masks:
+        """The masks {name: [R, …]} under which a round was trained."""
+        return self._masks[self._key(arm, round)]
+
+    def ticket(self, round: int, seed: int, arm: str | None = None) -> Ticket:
+        """The ticket that one replicate had drawn in a round."""
+        if seed not in self.seeds:
+            raise ValueError(f"no seed {seed} in this run: it has {self.seeds}")
+        k = self.seeds.index(seed)
+        masks = {name: mask[k].clone() for name, mask in self.masks(arm, round).items()}
+        return Ticket({name: value[k].clone() for name, value in self.initial.items()}, masks, seed, round)
+
+    def add(self, arm: str, round: int, masks: Masks, fitted: Fit) -> None:
+        """Record one trained round."""
+        self._masks[arm, round] = masks
+        self._histories[arm, round] = fitted.history
+        self._rows.append(rows(arm, round, masks, fitted))
+
+    def copy_round(self, other: "Run", arm: str, round: int, as_arm: str) -> None:
+        """Take over a round of another run under another arm's name."""
+        key = other._key(arm, round)
+        self._masks[as_arm, round], self._histories[as_arm, round] = other._masks[key], other._histories[key]
+        table = other.table
+        self._rows.append(table[(table.arm == arm) & (table["round"] == round)].assign(arm=as_arm))
+
+    def only_arm(self, arm: str | None) -> str:
+        """`arm` itself, if the run has it; the run's only arm for None."""
+        if arm is None and len(self.arms) == 1:
+            return self.arms[0]
+        if arm not in self.arms:
+            raise ValueError(f"name one of this run's arms {self.arms}, got {arm!r}")
+        return arm
+
+    def _key(self, arm: str | None, round: int) -> tuple[str, int]:
+        arm = self.only_arm(arm)
+        if (arm, round) not in self._masks:
+            raise ValueError(f"arm {arm!r} has no round {round}: it has {self.rounds(arm)}")
+        return arm, round
+
+    def save(self, folder: str | Path) -> None:
+        """Write the run into a new folder; a failed write leaves nothing behind.
+
+        Network and data are not saved: set `run.network` and `run.data` after loading to retrain.
+        Raises FileExistsError if the folder exists, ValueError for settings that JSON cannot hold.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists: choose another folder, or delete it first")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            keys = [list(key) for key in self._masks]
+            head = {"format": FORMAT, "seeds": self.seeds, "settings": self.settings, "rounds": keys}
+            try:
+                (part / "run.json").write_text(json.dumps(head, indent=1))
+            except TypeError as error:
+                raise ValueError(f"settings {self.settings} cannot be saved: {error}") from None
+            self.table.to_csv(part / "table.csv", index=False)
+            tensors = _prefixed("initial", self.initial) | _prefixed("dense", self.dense)
+            for i, key in enumerate(self._masks):
+                tensors |= _prefixed(f"masks/{i}", self._masks[key])
+                history = {name: value for name, value in vars(self._histories[key]).items() if name != "seeds"}
+                tensors |= _prefixed(f"history/{i}", history)
+            write_tensors(tensors, part / "tensors.safetensors")
+            part.replace(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+
+
+def load(folder: str | Path) -> Run:
+    """Read a run that `Run.save` wrote; its `network` and `data` are None until set.
+
+    Raises FileNotFoundError for a folder without a run, ValueError for one that is damaged or of another format.
+    """
+    folder = Path(folder)
+    for name in ("run.json", "table.csv", "tensors.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
+    try:
+        head = json.loads((folder / "run.json").read_text())
+        keys = [(arm, number) for arm, number in head["rounds"]]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / 'run.json'} is damaged: save the run again") from None
+    if head.get("format") != FORMAT:
+        raise ValueError(f"{folder} has format {head.get('format')!r}, this lthkit reads {FORMAT}: update lthkit")
+    tensors = read_tensors(folder / "tensors.safetensors")
+    initial, dense = _with_prefix("initial", tensors), _with_prefix("dense", tensors)
+    run = Run(None, None, head["seeds"], initial, dense, head["settings"])
+    run._rows.append(pd.read_csv(folder / "table.csv", float_precision="round_trip"))
+    for i, key in enumerate(keys):
+        run._masks[key] = _with_prefix(f"masks/{i}", tensors)
+        validate(run._masks[key], initial)
+        run._histories[key] = History(tuple(head["seeds"]), **_with_prefix(f"history/{i}", tensors))
+    return run
+
+
+def rows(arm: str, round: int, masks: Masks, fitted: Fit) -> pd.DataFrame:
+    """The rows of `Run.table` for one trained round: one a seed."""
+    history = fitted.history
+    check = history.early_stop_check
+    count = len(history.seeds)
+    alive = sum((fitted.params[name] != 0).flatten(1).sum(1) for name in masks)  # [R]
+    size = sum(mask[0].numel() for mask in masks.values())
+    columns: dict[str, Tensor] = {
+        "kept": 1 - sparsity(masks)["overall"],
+        "nonzero": alive.double() / size,
+        "accuracy_at_start": history.test_accuracy[:, 0],
+        "test_accuracy": history.test_accuracy[:, -1],
+        "test_accuracy_early_stop": history.test_accuracy[torch.arange(count), check],
+        "val_accuracy": history.val_accuracy[:, -1],
+        "early_stop_iteration": history.early_stop_iteration,
+        "censored": history.censored,
+    }
+    table = pd.DataFrame({"arm": arm, "seed": history.seeds, "round": round})
+    for name, column in columns.items():
+        table[name] = column.cpu().numpy()
+    return table.assign(seconds=fitted.seconds / count)
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}

@@ -1,0 +1,46 @@
+"""Randomness: one CPU generator for each (seed, purpose, round).
+
+Arms of an experiment that ask for the same stream see the same draw, so that they differ in nothing but what they test.
+Nothing in `lthkit` reads torch's global random state.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from operator import index
+
+import torch
+
+PURPOSES = ("init", "batches", "ties", "action", "sample")
+
+
+def stream(seed: int, purpose: str, round: int = 0) -> torch.Generator:
+    """A fresh CPU generator at the start of the stream (seed, purpose, round).
+
+    Raises ValueError for a purpose that is not in `PURPOSES`.
+    """
+    if purpose not in PURPOSES:
+        raise ValueError(f"unknown purpose {purpose!r}: known are {', '.join(PURPOSES)}")
+    # A hash spreads neighbouring seeds over the whole range; torch seeds a generator poorly from small numbers.
+    digest = hashlib.sha256(f"{index(seed)}/{purpose}/{index(round)}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def streams(seeds: Iterable[int], purpose: str, round: int = 0) -> list[torch.Generator]:
+    """One generator a replicate, in the order of `seeds`."""
+    return [stream(seed, purpose, round) for seed in seeds]
+
+
+def as_seeds(seeds: int | Iterable[int]) -> list[int]:
+    """The seeds as a list of distinct ints.  A single int stands for one replicate.
+
+    Raises ValueError for an empty, repeated or non-integer seed: a repeated seed would count one run twice.
+    """
+    try:
+        listed = [index(seeds)] if not isinstance(seeds, Iterable) else [index(seed) for seed in seeds]
+    except TypeError:
+        raise ValueError(f"seeds must be integers, got {seeds!r}") from None
+    if not listed:
+        raise ValueError("seeds is empty: give at least one, as in seeds=range(10)")
+    if len(set(listed)) != len(listed):
+        raise ValueError(f"seeds repeat: {listed}; each replicate needs its own")
+    return listed
