@@ -6,11 +6,11 @@
 
 from importlib import import_module
 
-from lthkit import actions, criteria, data, lottery, masks, networks, report, training
+from lthkit import actions, criteria, data, lottery, masks, networks, report, torch_prune, training
 
 __version__ = "0.1.0"
 
-__all__ = ["actions", "criteria", "data", "lottery", "masks", "networks", "plots", "report", "training"]
+__all__ = ["actions", "criteria", "data", "lottery", "masks", "networks", "plots", "report", "torch_prune", "training"]
 
 
 def __getattr__(name: str):

@@ -1,6 +1,7 @@
 """Data sets held in memory as tensors, split once into train, validation and test."""
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,19 +27,19 @@ class Dataset:
     def from_tensors(cls, name, train, val, test, classes: int | None = None) -> "Dataset":
         """Build a data set from three pairs (images [N, C, H, W], labels [N]).
 
-        Integer images are divided by 255.  `classes` defaults to the highest label + 1.
+        Integer images are divided by 255, bool ones are 0 and 1.  `classes` defaults to the highest label + 1.
         Raises ValueError, naming the part, for a wrong shape, unequal lengths, values outside [0, 1], NaN, or a label
         outside 0 … classes − 1.
         """
         parts = {"train": train, "val": val, "test": test}
         if classes is None:
-            classes = 1 + max(int(torch.as_tensor(y).max()) for _, y in parts.values() if len(y))
+            classes = 1 + max((int(torch.as_tensor(y).max()) for _, y in parts.values() if len(y)), default=0)
         tensors = {}
         for part, (x, y) in parts.items():
             x, y = torch.as_tensor(x), torch.as_tensor(y)
-            x = x.float() if x.is_floating_point() else x.float() / 255
+            x = x.float() if x.is_floating_point() or x.dtype == torch.bool else x.float() / 255
             _check_part(part, x, y, classes)
-            tensors[f"{part}_x"], tensors[f"{part}_y"] = x.contiguous(), y.long().contiguous()
+            tensors[f"{part}_x"], tensors[f"{part}_y"] = (x.contiguous(), y.long().contiguous())
         shapes = {tuple(tensors[f"{part}_x"].shape[1:]) for part in parts}
         if len(shapes) > 1:
             raise ValueError(f"train, val and test images differ in shape: {sorted(shapes)}")
@@ -79,30 +80,101 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: int) -> None:
         raise ValueError(f"{part}: labels must lie in 0 … {classes - 1}, got {y.min().item()} … {y.max().item()}")
 
 
-def load(name: str) -> Dataset:
-    """Load a data set by name.
+def load(name: str, root: str | Path = "data", download: bool = False) -> Dataset:
+    """Load a data set by name, the whole of it as tensors in memory.
 
     "digits": 1,797 real handwritten digits of 8×8 pixels that come with scikit-learn (no network), as
     1,197 / 200 / 400 images, stratified by class; the split never changes.
-    Raises ValueError for an unknown name.
+    "mnist", "fashion_mnist", "cifar10": read by torchvision from `root`, in torchvision's own layout.  With
+    download=True missing files are fetched there first.  5,000 training images, stratified and always the same, are
+    held out for validation.
+    Raises ValueError for an unknown name, FileNotFoundError for missing files, ConnectionError if a download fails,
+    ValueError for a damaged file, and ImportError for a torchvision that is missing or does not match torch.
     """
-    if name not in LOADERS:
-        raise ValueError(f"unknown data set {name!r}: known are {', '.join(sorted(LOADERS))}")
-    return LOADERS[name]()
+    if name == "digits":
+        return _digits()
+    if name not in TORCHVISION:
+        raise ValueError(f"unknown data set {name!r}: known are {', '.join(['digits', *TORCHVISION])}")
+    return _from_torchvision(name, Path(root), download)
 
 
 def _digits() -> Dataset:
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    rest, test, rest_y, test_y = train_test_split(images, labels, test_size=400, stratify=labels, random_state=0)
-    train, val, train_y, val_y = train_test_split(rest, rest_y, test_size=200, stratify=rest_y, random_state=0)
-
-    def part(x, y):
-        return torch.tensor(x / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(y, dtype=torch.int64)
-
-    return Dataset.from_tensors("digits", part(train, train_y), part(val, val_y), part(test, test_y), classes=10)
+    images = torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8)
+    rest, test = _hold_out(images, torch.tensor(labels), 400)
+    train, val = _hold_out(*rest, 200)
+    return Dataset.from_tensors("digits", train, val, test, classes=10)
 
 
-LOADERS = {"digits": _digits}
+def _from_torchvision(name: str, root: Path, download: bool) -> Dataset:
+    try:
+        from torchvision import datasets
+    except (ImportError, RuntimeError, AttributeError) as error:
+        # A torchvision built for another torch fails while it registers its operators.
+        raise ImportError(
+            f"{name} needs a torchvision that matches torch {torch.__version__} ({type(error).__name__}: {_line(error)}): "
+            "install both in one pip command"
+        ) from error
+    kind = getattr(datasets, TORCHVISION[name])
+    parts = []
+    for train in (True, False):
+        part = _read(name, kind, root, train, download)
+        images, labels = torch.as_tensor(part.data), torch.as_tensor(part.targets)
+        images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)  # [N, C, H, W]
+        if len(images) != len(labels):
+            raise _damaged(name, kind, root, f"{len(images)} images but {len(labels)} labels")
+        parts.append((images, labels))
+    if len(parts[0][0]) <= HELD_OUT:
+        raise _damaged(name, kind, root, f"only {len(parts[0][0])} training images")
+    train, val = _hold_out(*parts[0], HELD_OUT)
+    return Dataset.from_tensors(name, train, val, parts[1], classes=10)
+
+
+def _read(name: str, kind: type, root: Path, train: bool, download: bool):
+    """One part as torchvision reads it.  Files that are there are read first: only missing ones are a download's task."""
+    try:
+        return kind(root, train=train)
+    except RuntimeError as error:
+        if not str(error).startswith("Dataset not found"):
+            raise _damaged(name, kind, root, error) from error
+        if not download:
+            raise FileNotFoundError(
+                f"no complete {name} under {root.resolve()}: load it once with download=True, or set root to where it is"
+            ) from error
+    except Exception as error:
+        raise _damaged(name, kind, root, error) from error
+    try:
+        return kind(root, train=train, download=True)
+    except (OSError, RuntimeError) as error:  # URLError among them
+        raise ConnectionError(
+            f"could not download {name} to {root.resolve()} ({_line(error)}): check the network and the folder, then load "
+            "it again"
+        ) from error
+    except Exception as error:
+        raise _damaged(name, kind, root, error) from error
+
+
+def _damaged(name: str, kind: type, root: Path, error) -> ValueError:
+    folder = root.resolve() / getattr(kind, "base_folder", kind.__name__)  # of this data set alone
+    return ValueError(
+        f"{name} in {folder} is damaged ({_line(error)}): delete that folder and load it with download=True"
+    )
+
+
+def _line(error) -> str:
+    """What an error says, in one line; its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _hold_out(x: Tensor, y: Tensor, count: int):
+    """((x, y) of the rest, (x, y) of `count` examples), stratified by class and always the same."""
+    from sklearn.model_selection import train_test_split
+
+    rest, held = train_test_split(range(len(y)), test_size=count, stratify=y.numpy(), random_state=0)
+    return (x[rest], y[rest]), (x[held], y[held])
+
+
+HELD_OUT = 5_000
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from base64 import b64encode
 from io import BytesIO
 
 PREFIX = "application/papermill.record/"  # no viewer draws such a type, so nothing shows below the cell
@@ -51,10 +52,10 @@ def _bundle(key: str, value) -> tuple[dict, dict]:
         png = BytesIO()
         value.savefig(png, format="png", dpi=2 * value.dpi, bbox_inches="tight")
         width = int.from_bytes(png.getvalue()[16:20])  # pixels, from the PNG header
-        return {"image/png": png.getvalue()}, {"image/png": {"width": width // 2}}
+        return {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"width": width // 2}}
     if hasattr(value, "to_dict") and FIELDS <= set(fields := value.to_dict()):
         text = json.dumps(fields, default=lambda scalar: scalar.item())
-        return {VERDICT: text, "text/plain": fields["sentence"]}, {}
+        return {VERDICT: text, "text/plain": repr(fields["sentence"])}, {}
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float | str):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from lthkit.masks import ones, prune
 from lthkit.networks import Network
 from lthkit.runs import Run, load
 from lthkit.streams import as_seeds, streams
-from lthkit.training import Fit, fit
+from lthkit.training import Fit, count_iterations, fit
 
 __all__ = ["Arm", "Run", "load", "retrain", "search"]
 
@@ -63,20 +64,22 @@ def search(
     """
     seeds = as_seeds(seeds)
     defaults = Arm("", criterion, mask_1, mask_0, scope, schedule)
-    arms = [Arm(getattr(mask_1, "__name__", mask_1))] if arms is None else list(arms)
+    arms = [Arm(_name(mask_1))] if arms is None else list(arms)
     arms = [_with_defaults(arm, defaults) for arm in arms]
     _check_search(arms, rounds, rate, network)
     settings = {"epochs": epochs, **fit_settings}
-    with tqdm(desc="searching", unit=" steps", leave=False, delay=2) as bar:
+    total = count_iterations(data, **settings)
+    if not 0 <= rewind_to <= total:
+        raise ValueError(f"rewind_to must lie in the {total} iterations of the dense training, got {rewind_to}")
+    with tqdm(total=total * (1 + rounds * len(arms)), desc="searching", unit=" steps", leave=False, delay=2) as bar:
         initial = network.init(seeds)
         dense = fit(network, initial, data, seeds=seeds, snapshot_at=[rewind_to], progress=bar, **settings)
-        bar.total = bar.n * (1 + rounds * len(arms))
         initial = dense.snapshots[rewind_to]
         run = Run(network, data, seeds, initial, dense.params, settings)
         for arm in arms:
             run.add(arm.name, 0, ones(initial, network.prunable), dense)
-            for number, masks, fitted in _rounds(arm, run, dense, rounds, rate, bar):
-                run.add(arm.name, number, masks, fitted)
+            for recorded in _rounds(arm, run, dense, rounds, rate, bar):
+                run.add(arm.name, *recorded)
     return run
 
 
@@ -99,26 +102,26 @@ def retrain(
     if run.network is None or run.data is None:
         raise ValueError("this run was loaded from disk: set run.network and run.data before retraining")
     arm = run.only_arm(arm)
-    rounds = [number for number in run.rounds(arm) if number] if rounds is None else list(rounds)
-    act_1, act_0 = _lookup("mask-1 action", mask_1, MASK_1), _lookup("mask-0 action", mask_0, MASK_0)
+    rounds = sorted(set(run.rounds(arm) if rounds is None else rounds) - {0})
+    masks_of = {number: run.masks(arm, number) for number in rounds}
+    act_1, act_0 = (_lookup("mask-1 action", mask_1, MASK_1), _lookup("mask-0 action", mask_0, MASK_0))
     settings = {**run.settings, **fit_settings}
     control = Run(run.network, run.data, run.seeds, run.initial, run.dense, settings)
     control.copy_round(run, arm, 0, as_arm=name)
-    with tqdm(desc="retraining", unit=" steps", leave=False, delay=2) as bar:
-        for number in rounds:
-            masks = run.masks(arm, number)
+    total = count_iterations(run.data, **settings) * len(rounds)
+    with tqdm(total=total, desc="retraining", unit=" steps", leave=False, delay=2) as bar:
+        for number, masks in masks_of.items():
             start = act_1(run.network, run.initial, run.dense, masks, streams(run.seeds, "action", number))
             start, frozen = act_0(start, run.initial, run.dense, masks)
             fitted = fit(
                 run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, progress=bar, **settings
             )
-            bar.total = bar.n // (rounds.index(number) + 1) * len(rounds)
-            control.add(name, number, masks, fitted)
+            control.add(name, number, masks, fitted, frozen)
     return control
 
 
 def _rounds(arm: Arm, run: Run, dense: Fit, rounds: int, rate, bar):
-    """(number, masks, fit) of each pruned round of one arm."""
+    """(number, masks, fit, frozen) of each pruned round of one arm."""
     network, data, seeds, initial = run.network, run.data, run.seeds, run.initial
     masks, final = ones(initial, network.prunable), dense.params
     for number in range(1, rounds + 1):
@@ -133,12 +136,12 @@ def _rounds(arm: Arm, run: Run, dense: Fit, rounds: int, rate, bar):
         fitted = fit(network, start, data, masks, frozen, seeds=seeds, round=number, progress=bar, **run.settings)
         if arm.schedule == "iterative":
             final = fitted.params
-        yield number, masks, fitted
+        yield number, masks, fitted, frozen
 
 
 def _layer_rates(rate, network: Network, scope: str):
-    if isinstance(rate, dict) or scope == "global":
-        return rate
+    if scope == "global" or isinstance(rate, bool) or not isinstance(rate, (int, float)):
+        return rate  # `prune` says what is wrong with anything but a number or a dict
     return {name: rate * relative for name, relative in network.rates.items()}
 
 
@@ -160,10 +163,14 @@ def _with_defaults(arm: Arm, defaults: Arm) -> Arm:
     )
 
 
+def _name(given) -> str:
+    return given if isinstance(given, str) else getattr(given, "__name__", type(given).__name__)
+
+
 def _lookup(kind: str, given, known: dict):
     if callable(given):
         return given
-    if given not in known:
+    if not isinstance(given, str) or given not in known:
         raise ValueError(f"unknown {kind} {given!r}: known are {', '.join(sorted(known))}")
     return known[given]
 
@@ -179,5 +186,5 @@ def _check_search(arms: list[Arm], rounds: int, rate, network: Network) -> None:
         probe = {name: torch.zeros(1, 1) for name in network.prunable}
         kept = {name: torch.ones(1, 1, dtype=torch.bool) for name in network.prunable}
         prune(probe, kept, _layer_rates(rate, network, arm.scope), arm.scope)
-    if rounds < 0:
-        raise ValueError(f"rounds must not be negative, got {rounds}")
+    if not isinstance(rounds, Integral) or rounds < 0:
+        raise ValueError(f"rounds must be a whole number of at least 0, got {rounds!r}")

@@ -123,6 +123,8 @@ def curves(
 
     history: `History.table()` of one or several arms, with a column `by`.
     """
+    # Of the training loss the first check knows nothing yet.
+    history = history[history.groupby([by, "iteration"])[column].transform("count") > 0]
     points = summary(history, column, by=(by, "iteration"))
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots()

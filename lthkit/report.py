@@ -48,23 +48,29 @@ class Verdict:
         if self.difference is None:
             return None
         scale, unit, digits = _unit(self.column)
-        difference, low, high = (f"{scale * value:+.{digits}f}" for value in (self.difference, self.low, self.high))
-        return f"{difference} {unit} ({low} to {high})"
+        values = (self.difference, self.low, self.high)
+        difference, low, high = (f"{scale * value:+.{digits}f}".replace("-", "−") for value in values)
+        return f"{difference}{unit} ({low} to {high})"
 
     @property
     def sentence(self) -> str:
         """One sentence that says what was found, made from the numbers alone."""
         if self.kind == "exact":
             return f"{self.claim[0].upper()}{self.claim[1:]}: {'true' if self.status == 'holds' else 'false'}."
-        return f"{self.finding}: {self.interval}, {self.n} seeds."
+        return f"{self.title}: {self.interval}, {self.n} seeds."
+
+    @property
+    def title(self) -> str:
+        """The finding as a figure's title, so that figure and verdict cannot contradict each other."""
+        return f"{self.finding[0].upper()}{self.finding[1:]}"
 
     @property
     def finding(self) -> str:
-        """The comparison in words, short enough for a figure's title."""
+        """The comparison in words."""
         scale, unit, digits = _unit(self.column)
-        margin = f" by more than {scale * self.margin:.{digits}f} {unit}" if self.margin else ""
+        margin = f" by more than {scale * self.margin:.{digits}f}{unit}" if self.margin else ""
         if self.kind == "equivalent":
-            margin = f"within {scale * self.margin:.{digits}f} {unit}"
+            margin = f"within {scale * self.margin:.{digits}f}{unit}"
             words = {
                 "holds": f"{self.better} and {self.than} agree {margin}",
                 "contradicted": f"{self.better} and {self.than} do not agree {margin}",
@@ -125,7 +131,7 @@ def compare(
         raise ValueError(f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
     if kind == "equivalent" and not margin > 0:
         raise ValueError(f"kind='equivalent' needs a margin above 0, got {margin}: say which difference would matter")
-    if margin < 0 or not 0 < confidence < 1:
+    if not margin >= 0 or not 0 < confidence < 1:
         raise ValueError(f"margin must not be negative and confidence lie in (0, 1), got {margin} and {confidence}")
     difference = paired(table, column, by, better, than, at_round)
     if kind == "better":
@@ -153,6 +159,8 @@ def fact(statement: str, observed: bool, scope: str = "", source: str = "") -> V
 
     Raises TypeError unless `observed` is a bool: a number here is nearly always a forgotten comparison.
     """
+    if not statement:
+        raise ValueError("a fact needs a statement: the claim, in words")
     if not isinstance(observed, (bool, np.bool_)):
         raise TypeError(f"observed must be True or False, got {observed!r}")
     return Verdict("exact", "holds" if observed else "contradicted", statement, scope, source)
@@ -185,7 +193,13 @@ def summary(table: pd.DataFrame, column: str, by=("arm", "round"), confidence: f
 def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at_round: int | None = None) -> pd.Series:
     """`column` of `better` minus `column` of `than`, for each seed, in the order of the seeds."""
     _need(table, [column, by, "seed"] + (["round"] if at_round is not None else []))
+    if better == than:
+        raise ValueError(f"cannot compare {better!r} with itself")
     if at_round is not None:
+        if at_round not in set(table["round"]):
+            raise ValueError(
+                f"no rows of round {at_round}: there are rounds {sorted(table['round'].unique().tolist())}"
+            )
         table = table[table["round"] == at_round]
     sides = []
     for arm in (better, than):
@@ -195,13 +209,15 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
             raise ValueError(f"no rows with {by}={arm!r}{where}: there are {sorted(table[by].unique())}")
         if rows["seed"].duplicated().any():
             raise ValueError(f"{by}={arm!r} has several rows a seed: choose one with at_round=…")
-        sides.append(rows.set_index("seed")[column].astype(float).sort_index())
+        values = pd.to_numeric(rows.set_index("seed")[column], errors="coerce").astype(float).sort_index()
+        if not np.isfinite(values).all():
+            bad = values.index[~np.isfinite(values)].tolist()
+            raise ValueError(f"{column!r} is NaN, infinite or no number for seeds {bad} of {by}={arm!r}")
+        sides.append(values)
     if not sides[0].index.equals(sides[1].index):
         alone = sorted(set(sides[0].index) ^ set(sides[1].index))
         raise ValueError(f"seeds {alone} are in one arm only: a paired comparison needs both")
     difference = sides[0] - sides[1]
-    if difference.isna().any():
-        raise ValueError(f"{column!r} is NaN for seeds {difference.index[difference.isna()].tolist()}")
     if len(difference) < 3:
         raise ValueError(f"{len(difference)} pairs are too few to judge by: use at least 3 seeds, better 10")
     return difference
@@ -228,10 +244,10 @@ def _sign(column: str) -> int:
 def _unit(column: str) -> tuple[float, str, int]:
     """(factor, unit, digits) to show a column in: shares in points, the rest as it is."""
     if "accuracy" in column or column in ("kept", "nonzero"):
-        return 100, "points", 1
+        return 100, " points", 1
     if "iteration" in column:
-        return 1, "iterations", 0
-    return 1, "seconds" if "seconds" in column else "", 3
+        return 1, " iterations", 0
+    return 1, " seconds" if "seconds" in column else "", 3
 
 
 def _direction(column: str) -> tuple[str, str]:

@@ -1,10 +1,9 @@
-"""What a lottery leaves behind: `Run` (tables, histories, masks) and `Ticket`, with save and load."""
+"""`Run`: what an experiment leaves behind, in tables, histories and masks, with save and load."""
 
 import json
+import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pandas as pd
 import torch
@@ -13,43 +12,8 @@ from torch import Tensor
 from lthkit.data import Dataset
 from lthkit.masks import Masks, Params, read_tensors, sparsity, validate, write_tensors
 from lthkit.networks import Network
-from lthkit.training import Fit, History, effective
-
-FORMAT = 1  # of saved runs and tickets
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """Initial parameters and masks of one replicate, without the replicate axis: {name: tensor}."""
-
-    initial: Params
-    masks: Masks
-    seed: int
-    round: int
-
-    @property
-    def kept(self) -> float:
-        """Share of the prunable weights that remains."""
-        return sum(int(mask.sum()) for mask in self.masks.values()) / sum(mask.numel() for mask in self.masks.values())
-
-    def params(self) -> Params:
-        """Effective parameters {name: [1, …]}: the initial values, 0 where pruned."""
-        stacked = {name: value.unsqueeze(0) for name, value in self.initial.items()}
-        return effective(stacked, {name: mask.unsqueeze(0) for name, mask in self.masks.items()})
-
-    def save(self, path: str | Path) -> None:
-        """Write the ticket as one safetensors file."""
-        head = {"head": torch.tensor([FORMAT, self.seed, self.round])}
-        write_tensors(head | _prefixed("initial", self.initial) | _prefixed("mask", self.masks), path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Ticket":
-        """Read what `save` wrote.  Raises FileNotFoundError, or ValueError for a file that holds no ticket."""
-        tensors = read_tensors(path)
-        if "head" not in tensors or tensors["head"].tolist()[0] != FORMAT:
-            raise ValueError(f"{path} holds no ticket of format {FORMAT}: was it written by Ticket.save?")
-        _, seed, round_ = tensors["head"].tolist()
-        return cls(_with_prefix("initial", tensors), _with_prefix("mask", tensors), seed, round_)
+from lthkit.tickets import FORMAT, Ticket, prefixed, with_prefix
+from lthkit.training import Fit, History
 
 
 class Run:
@@ -67,6 +31,7 @@ class Run:
         self._rows: list[pd.DataFrame] = []
         self._masks: dict[tuple[str, int], Masks] = {}
         self._histories: dict[tuple[str, int], History] = {}
+        self._frozen: dict[tuple[str, int], Params] = {}  # only where some pruned weight is not 0
 
     @property
     def table(self) -> pd.DataFrame:
@@ -94,19 +59,22 @@ class Run:
         if seed not in self.seeds:
             raise ValueError(f"no seed {seed} in this run: it has {self.seeds}")
         k = self.seeds.index(seed)
-        masks = {name: mask[k].clone() for name, mask in self.masks(arm, round).items()}
-        return Ticket({name: value[k].clone() for name, value in self.initial.items()}, masks, seed, round)
+        parts = (self.initial, self.masks(arm, round), self._frozen.get(self._key(arm, round), {}))
+        initial, masks, frozen = ({name: value[k].clone() for name, value in part.items()} for part in parts)
+        return Ticket(initial, masks, seed, round, frozen or None, self.network)
 
-    def add(self, arm: str, round: int, masks: Masks, fitted: Fit) -> None:
+    def add(self, arm: str, round: int, masks: Masks, fitted: Fit, frozen: Params | None = None) -> None:
         """Record one trained round."""
         self._masks[arm, round] = masks
+        if frozen is not None and any((frozen[name].ne(0) & ~masks[name]).any() for name in frozen):
+            self._frozen[arm, round] = frozen
         self._histories[arm, round] = fitted.history
         self._rows.append(rows(arm, round, masks, fitted))
 
     def copy_round(self, other: "Run", arm: str, round: int, as_arm: str) -> None:
         """Take over a round of another run under another arm's name."""
         key = other._key(arm, round)
-        self._masks[as_arm, round], self._histories[as_arm, round] = other._masks[key], other._histories[key]
+        self._masks[as_arm, round], self._histories[as_arm, round] = (other._masks[key], other._histories[key])
         table = other.table
         self._rows.append(table[(table.arm == arm) & (table["round"] == round)].assign(arm=as_arm))
 
@@ -134,7 +102,8 @@ class Run:
         if folder.exists():
             raise FileExistsError(f"{folder} exists: choose another folder, or delete it first")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        part.mkdir()
         try:
             keys = [list(key) for key in self._masks]
             head = {"format": FORMAT, "seeds": self.seeds, "settings": self.settings, "rounds": keys}
@@ -143,11 +112,12 @@ class Run:
             except TypeError as error:
                 raise ValueError(f"settings {self.settings} cannot be saved: {error}") from None
             self.table.to_csv(part / "table.csv", index=False)
-            tensors = _prefixed("initial", self.initial) | _prefixed("dense", self.dense)
+            tensors = prefixed("initial", self.initial) | prefixed("dense", self.dense)
             for i, key in enumerate(self._masks):
-                tensors |= _prefixed(f"masks/{i}", self._masks[key])
+                tensors |= prefixed(f"masks/{i}", self._masks[key])
+                tensors |= prefixed(f"frozen/{i}", self._frozen.get(key, {}))
                 history = {name: value for name, value in vars(self._histories[key]).items() if name != "seeds"}
-                tensors |= _prefixed(f"history/{i}", history)
+                tensors |= prefixed(f"history/{i}", history)
             write_tensors(tensors, part / "tensors.safetensors")
             part.replace(folder)
         except BaseException:
@@ -166,20 +136,46 @@ def load(folder: str | Path) -> Run:
             raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
     try:
         head = json.loads((folder / "run.json").read_text())
-        keys = [(arm, number) for arm, number in head["rounds"]]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{folder / 'run.json'} is damaged: save the run again") from None
-    if head.get("format") != FORMAT:
-        raise ValueError(f"{folder} has format {head.get('format')!r}, this lthkit reads {FORMAT}: update lthkit")
-    tensors = read_tensors(folder / "tensors.safetensors")
-    initial, dense = _with_prefix("initial", tensors), _with_prefix("dense", tensors)
+        number = head["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'run.json'} is damaged ({error}): save the run again") from error
+    if number != FORMAT:
+        raise ValueError(f"{folder} has format {number!r}, this lthkit reads format {FORMAT}: update lthkit")
+    try:
+        return _restore(head, _read_table(folder / "table.csv"), read_tensors(folder / "tensors.safetensors"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} holds a damaged run ({error}): save it again") from error
+
+
+def _restore(head: dict, table: pd.DataFrame, tensors: dict[str, Tensor]) -> Run:
+    """The run from what its files hold; an error of any kind where these do not fit together."""
+    initial, dense = with_prefix("initial", tensors), with_prefix("dense", tensors)
     run = Run(None, None, head["seeds"], initial, dense, head["settings"])
-    run._rows.append(pd.read_csv(folder / "table.csv", float_precision="round_trip"))
-    for i, key in enumerate(keys):
-        run._masks[key] = _with_prefix(f"masks/{i}", tensors)
+    run._rows.append(table)
+    shapes = [{name: value.shape for name, value in part.items()} for part in (initial, dense)]
+    if not initial or shapes[0] != shapes[1] or any(shape[0] != len(run.seeds) for shape in shapes[0].values()):
+        raise ValueError("parameters are missing or of another shape")
+    for i, (arm, number) in enumerate(head["rounds"]):
+        key = (arm, number)
+        run._masks[key] = with_prefix(f"masks/{i}", tensors)
         validate(run._masks[key], initial)
-        run._histories[key] = History(tuple(head["seeds"]), **_with_prefix(f"history/{i}", tensors))
+        if frozen := with_prefix(f"frozen/{i}", tensors):
+            run._frozen[key] = frozen
+        run._histories[key] = History(tuple(run.seeds), **with_prefix(f"history/{i}", tensors))
+    expected = [(arm, seed, number) for arm, number in run._masks for seed in run.seeds]
+    if list(zip(table["arm"], table["seed"], table["round"], strict=True)) != expected:
+        raise ValueError("the table's rows are not those of the rounds")
     return run
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """The table with every bit of its numbers; an arm called "007" or "NA" keeps its name."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table["censored"] = table["censored"].map({"True": True, "False": False}).astype(bool)
+    whole = ("seed", "round", "early_stop_iteration")
+    return table.astype(
+        {column: int if column in whole else float for column in table if column not in ("arm", "censored")}
+    )
 
 
 def rows(arm: str, round: int, masks: Masks, fitted: Fit) -> pd.DataFrame:
@@ -203,11 +199,3 @@ def rows(arm: str, round: int, masks: Masks, fitted: Fit) -> pd.DataFrame:
     for name, column in columns.items():
         table[name] = column.cpu().numpy()
     return table.assign(seconds=fitted.seconds / count)
-
-
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
-
-
-def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}

@@ -3,19 +3,26 @@
 import math
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Integral
+from operator import index
+from threading import Event
 
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from lthkit.data import Dataset
+from lthkit.loop import Plan, Trained, evaluate, train
 from lthkit.masks import Masks, Params, validate
 from lthkit.networks import Network
-from lthkit.optimizers import Optimizer
-from lthkit.streams import as_seeds, streams
+from lthkit.streams import as_seeds
+
+__all__ = ["Fit", "History", "count_iterations", "effective", "evaluate", "fit"]
+
+WORKERS = 4  # beyond this many threads Python itself is what they wait for
 
 
 @dataclass(frozen=True)
@@ -78,20 +85,16 @@ class Fit:
     seconds: float
 
 
-@torch.no_grad()
-def evaluate(network: Network, params: Params, x: Tensor, y: Tensor, chunk: int = 2000) -> tuple[Tensor, Tensor]:
-    """Cross-entropy [R] and accuracy [R], float64, of effective parameters on images x [N, C, H, W], labels y [N].
-
-    Works through `chunk` images at a time, so that memory does not grow with N.
-    """
-    loss = correct = 0.0
-    for part_x, part_y in zip(x.split(chunk), y.split(chunk), strict=True):
-        logits = network.forward(params, part_x)  # [R, B, classes]
-        labels = part_y.expand(logits.shape[0], -1)
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-        loss = loss + losses.sum(1, dtype=torch.float64)
-        correct = correct + (logits.argmax(-1) == labels).sum(1)
-    return loss / len(y), correct.double() / len(y)
+def count_iterations(
+    data: Dataset, epochs: int = 10, iterations: int | None = None, batch_size: int = 60, **others
+) -> int:
+    """How many iterations `fit` makes with these settings; the other settings do not matter."""
+    _check_count("batch_size", batch_size, 1)
+    _check_count("epochs", epochs, 0)
+    if iterations is None:
+        return epochs * math.ceil(len(data.train_y) / batch_size)
+    _check_count("iterations", iterations, 0)
+    return iterations
 
 
 def effective(params: Params, masks: Masks | None, frozen: Params | None = None) -> Params:
@@ -132,113 +135,107 @@ def fit(
     optimizer: "adam" (weight decay as L2), "adamw" or "sgd"; momentum is SGD's, and Adam's first beta.
     lr_schedule(i) multiplies `lr` in iteration i = 0, 1, ….  eval_every: iterations between checks, by default one
     epoch; the start and the end are always checked.  snapshot_at: iterations whose parameters are kept (0: the start).
-    order_seeds: seeds of the batch order where it is to differ from `seeds`.  round: which "batches" stream to use.
+    order_seeds: seeds of the batch order where it is to differ from `seeds`; they may repeat.  round: which "batches" stream to use.
     Raises ValueError, naming tensor and value, for parameters or masks that do not fit, or settings out of range.
     """
     began = time.perf_counter()
     replicates, seeds = _check_params(network, params, masks, frozen, seeds)
-    order_seeds = seeds if order_seeds is None else as_seeds(order_seeds)
-    per_epoch = math.ceil(len(data.train_y) / batch_size) if batch_size > 0 else 0
-    total = epochs * per_epoch if iterations is None else iterations
-    eval_every = per_epoch if eval_every is None else eval_every
+    params = {name: params[name].detach() for name in network.shapes}
+    order_seeds = seeds if order_seeds is None else [index(seed) for seed in order_seeds]
+    total = count_iterations(data, epochs, iterations, batch_size)
+    eval_every = count_iterations(data, 1, None, batch_size) if eval_every is None else eval_every
+    _check_count("eval_every", eval_every, 1)
     snapshot_at = set(snapshot_at)
-    _check_settings(batch_size, total, eval_every, lr, snapshot_at, replicates, order_seeds)
+    _check_settings(total, lr, snapshot_at, replicates, order_seeds)
 
     start = effective(params, masks, frozen)
-    flat, trained = _flatten(start)
-    flat_grads, grads = _flatten({name: torch.zeros_like(value) for name, value in start.items()})
-    pruned = masks is not None and not all(bool(mask.all()) for mask in masks.values())
-    if pruned:
-        everything = {name: masks.get(name, torch.ones_like(value, dtype=torch.bool)) for name, value in start.items()}
-        flat_kept = _flatten(everything)[0]
-        flat_start, flat_mask = flat.clone(), flat_kept.to(flat.dtype)
-    # Weight decay is the one thing that moves a weight whose gradient and moments are 0.
-    decays = pruned and weight_decay != 0 and bool((flat_start[~flat_kept] != 0).any())
-    take_step = Optimizer(optimizer, flat, flat_grads, momentum=momentum, weight_decay=weight_decay)
-    differentiate = network.differentiator(trained, grads)
-
-    data = data.to(device=flat.device, dtype=flat.dtype)
-    batches = _batches(data, streams(order_seeds, "batches", round), batch_size)
-    checks: list[tuple] = []
-    snapshots: dict[int, Params] = {}
-    running, since = torch.zeros(replicates, device=flat.device, dtype=flat.dtype), 0
+    like = start[network.prunable[0]]
+    data = data.to(device=like.device, dtype=like.dtype)
+    _check_images(network, start, data)
+    plan = Plan(
+        network, data, total, batch_size, eval_every, snapshot_at, round, optimizer, lr, momentum, weight_decay, lr_schedule
+    )  # fmt: skip
     own_bar = progress is None
     bar = tqdm(total=total, desc="training", unit=" steps", leave=False, delay=2) if own_bar else progress
     try:
-        for i in range(total + 1):
-            if i % eval_every == 0 or i == total:
-                val_loss, val_accuracy = evaluate(network, trained, data.val_x, data.val_y)
-                test_accuracy = evaluate(network, trained, data.test_x, data.test_y)[1]
-                checks.append(
-                    (i, running / since if since else running * math.nan, val_loss, val_accuracy, test_accuracy)
-                )
-                running, since = torch.zeros_like(running), 0
-            if i in snapshot_at:
-                snapshots[i] = {name: value.clone() for name, value in trained.items()}
-            if i == total:
-                break
-            running += differentiate(*next(batches))
-            since += 1
-            if pruned:
-                flat_grads.mul_(flat_mask)
-            take_step(lr if lr_schedule is None else lr * lr_schedule(i))
-            if decays:
-                torch.where(flat_kept, flat, flat_start, out=flat)
-            bar.update()
+        parts = _train_parts(plan, start, masks, order_seeds, bar)
     finally:
         if own_bar:
             bar.close()
-    if pruned:
-        torch.where(flat_kept, flat, flat_start, out=flat)
-    columns = [torch.stack([check[k] for check in checks], dim=1).double().cpu() for k in range(1, 5)]
-    history = History(tuple(seeds), torch.tensor([check[0] for check in checks]), *columns)
-    return Fit(trained, history, snapshots, time.perf_counter() - began)
+    columns = [torch.cat(column) for column in zip(*(part.checks for part in parts), strict=True)]
+    history = History(tuple(seeds), torch.tensor(parts[0].iterations), *columns)
+    snapshots = {i: _joined([part.snapshots[i] for part in parts]) for i in parts[0].snapshots}
+    return Fit(_joined([part.params for part in parts]), history, snapshots, time.perf_counter() - began)
 
 
-def _flatten(tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """One flat copy of all tensors, and views into it of the old names and shapes."""
-    flat = torch.cat([value.flatten() for value in tensors.values()])
-    parts = flat.split([value.numel() for value in tensors.values()])
-    return flat, {name: part.view(value.shape) for (name, value), part in zip(tensors.items(), parts, strict=True)}
+def _train_parts(plan: Plan, start: Params, masks: Masks | None, order_seeds: list[int], bar: tqdm) -> list[Trained]:
+    """Train the stack in as many parts as there are threads to use, each in a thread of its own.
+
+    One thread a part needs no barrier between the cores in every operation.  Where another program holds a core, two
+    threads that share each operation wait for each other, and were seen to take fifty times as long.
+    """
+    before = torch.get_num_threads()
+    on_cpu = start[plan.network.prunable[0]].device.type == "cpu"
+    workers = min(before, len(order_seeds), WORKERS) if on_cpu and plan.network.threads_safe else 1
+    if workers == 1:
+        return [train(plan, start, masks, order_seeds, lambda: bar.update() or True)]
+    stopped = Event()
+    bounds = [len(order_seeds) * k // workers for k in range(workers + 1)]
+
+    def part(k: int) -> Trained:
+        cut = slice(bounds[k], bounds[k + 1])
+        own_start = {name: value[cut] for name, value in start.items()}
+        own_masks = None if masks is None else {name: mask[cut] for name, mask in masks.items()}
+        return train(plan, own_start, own_masks, order_seeds[cut], tick if k else tick_and_show)
+
+    def tick() -> bool:
+        return not stopped.is_set()
+
+    def tick_and_show() -> bool:
+        bar.update()
+        return tick()
+
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(before // workers,)) as pool:
+        try:
+            return [future.result() for future in [pool.submit(part, k) for k in range(workers)]]
+        finally:
+            stopped.set()  # an error or a keyboard interrupt ends the other parts too
+            torch.set_num_threads(before)
 
 
-def _batches(data: Dataset, generators: list[torch.Generator], batch_size: int):
-    """Endless (x [R, B, C, H, W], y [R, B]); each replicate goes through the data in an order of its own."""
-    images, shape = data.train_x.flatten(1), data.train_x.shape[1:]
-    buffers: dict[int, Tensor] = {}
-    while True:
-        order = torch.stack([torch.randperm(len(images), generator=generator) for generator in generators])
-        order = order.to(images.device)  # [R, N]
-        for chosen in order.split(batch_size, dim=1):
-            chosen = chosen.contiguous()  # [R, B]
-            size = chosen.shape[1]
-            if size not in buffers:
-                buffers[size] = images.new_empty(chosen.numel(), images.shape[1])
-            x = torch.index_select(images, 0, chosen.view(-1), out=buffers[size])
-            yield x.view(len(generators), size, *shape), data.train_y[chosen]
+def _joined(parts: list[Params]) -> Params:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _check_params(network, params, masks, frozen, seeds) -> tuple[int, list[int]]:
-    if list(params) != list(network.shapes):
-        raise ValueError(f"parameters must be {list(network.shapes)} in this order, got {list(params)}")
+    if set(params) != set(network.shapes):
+        raise ValueError(f"parameters must be {list(network.shapes)}, got {list(params)}")
+    like = params[network.prunable[0]]
     for name, value in params.items():
         if tuple(value.shape[1:]) != tuple(network.shapes[name]):
             raise ValueError(
                 f"{name!r} must be [R, {', '.join(map(str, network.shapes[name]))}], got {list(value.shape)}"
             )
-        if not value.is_floating_point():
+        if not value.is_floating_point() and name not in network.buffers:
             raise ValueError(f"{name!r} must be floating point, got {value.dtype}")
+        if name not in network.buffers and (value.dtype, value.device) != (like.dtype, like.device):
+            found = f"{value.dtype} on {value.device}, others {like.dtype} on {like.device}"
+            raise ValueError(f"parameters must agree in dtype and device: {name!r} is {found}")
     counts = {value.shape[0] for value in params.values()}
     if len(counts) > 1:
         raise ValueError(f"parameters differ in their number of replicates: {sorted(counts)}")
     replicates = counts.pop()
     if masks is not None:
         validate(masks, params)
+        if others := [name for name in masks if name not in network.prunable]:
+            raise ValueError(f"masks name {others}, which are not prunable: prunable are {list(network.prunable)}")
     for name, value in (frozen or {}).items():
         if masks is None or name not in masks:
             raise ValueError(f"frozen {name!r} has no mask: pass masks, or leave it out")
         if value.shape != params[name].shape:
             raise ValueError(f"frozen {name!r} has shape {list(value.shape)}, its weight {list(params[name].shape)}")
+        if value.dtype != like.dtype:
+            raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
     for name, value in effective(params, masks, frozen).items():
         if not value.isfinite().all():
             raise ValueError(f"{name!r} holds values that are not finite at the start")
@@ -248,13 +245,26 @@ def _check_params(network, params, masks, frozen, seeds) -> tuple[int, list[int]
     return replicates, seeds
 
 
-def _check_settings(batch_size, total, eval_every, lr, snapshot_at, replicates, order_seeds) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if total < 0:
-        raise ValueError(f"epochs and iterations must not be negative, got {total} iterations")
-    if eval_every < 1:
-        raise ValueError(f"eval_every must be at least 1 iteration, got {eval_every}")
+def _check_count(name: str, count: int, least: int) -> None:
+    if not isinstance(count, Integral) or count < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
+
+
+def _check_images(network: Network, start: Params, data: Dataset) -> None:
+    """One image through the network tells whether the two fit."""
+    try:
+        with torch.no_grad():
+            classes = network.forward(start, data.train_x[:1]).shape[-1]
+    except RuntimeError as error:
+        shape = list(data.image_shape)
+        raise ValueError(f"{network.name} does not take the images of {data.name!r}, {shape}: {error}") from error
+    if classes < data.classes:
+        raise ValueError(
+            f"{network.name} has {classes} outputs, too few for the {data.classes} classes of {data.name!r}"
+        )
+
+
+def _check_settings(total, lr, snapshot_at, replicates, order_seeds) -> None:
     if not (lr > 0 and math.isfinite(lr)):
         raise ValueError(f"lr must be a positive number, got {lr}")
     outside = sorted(i for i in snapshot_at if not 0 <= i <= total)

@@ -1,69 +1,15 @@
-"""Networks whose parameters carry a leading replicate axis R: draw R replicates and run them side by side.
-
-A `Network` holds no parameters.  It knows how to draw them (`init`), how to use them (`forward`) and how to
-differentiate the loss with respect to them (`differentiator`).
-"""
+"""Fully connected networks, with a backward pass of their own."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from lthkit.data import Dataset
 from lthkit.masks import Params
-from lthkit.streams import as_seeds, streams
-
-Step = Callable[[Tensor, Tensor], Tensor]
-
-
-class Network:
-    """What all networks share.  Subclasses give `draw` and `forward`.
-
-    name: for tables and badges.  shapes: {parameter: shape of one replicate}, in the order of drawing.
-    prunable: names of the weights that masks may cover.  rates: pruning rate of each, relative to a run's rate.
-    """
-
-    def __init__(self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float]):
-        self.name = name
-        self.shapes = shapes
-        self.rates = rates
-        self.prunable = tuple(rates)
-
-    def init(self, seeds: int | Iterable[int]) -> Params:
-        """Initial parameters {name: [R, …]}, float32; replicate k depends on seeds[k] alone."""
-        return self.draw(streams(as_seeds(seeds), "init"))
-
-    def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        """One fresh draw for each generator, from this network's own law."""
-        raise NotImplementedError
-
-    def forward(self, params: Params, x: Tensor) -> Tensor:
-        """Logits [R, B, classes] for images [B, C, H, W] shared by all replicates, or [R, B, C, H, W] of their own."""
-        raise NotImplementedError
-
-    def differentiator(self, params: Params, grads: Params) -> Step:
-        """A function of (x [R, B, C, H, W], y [R, B]) that writes the gradients into `grads`.
-
-        It returns the cross-entropy [R] of each replicate, the mean over its own batch.  `params` and `grads` are
-        written in place between and during calls and must keep their storage.  This one goes through autograd.
-        """
-
-        def step(x: Tensor, y: Tensor) -> Tensor:
-            leaves = {name: value.detach().requires_grad_() for name, value in params.items()}
-            logits = self.forward(leaves, x)
-            losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
-            found = torch.autograd.grad(losses.sum(), list(leaves.values()))
-            for name, gradient in zip(leaves, found, strict=True):
-                grads[name].copy_(gradient)
-            return losses.detach()
-
-        return step
-
-    def __repr__(self) -> str:
-        weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
-        return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"
+from lthkit.networks.base import Network, Step
 
 
 class Dense(Network):
@@ -82,20 +28,32 @@ class Dense(Network):
         super().__init__(name, shapes, rates)
 
     def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        params = {name: torch.zeros(len(generators), *shape) for name, shape in self.shapes.items()}
+        params = {
+            name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in self.shapes.items()
+        }
         for k, generator in enumerate(generators):
             for name in self.prunable:
                 n_out, n_in = self.shapes[name]
                 params[name][k].normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
         return params
 
-    def forward(self, params: Params, x: Tensor) -> Tensor:
+    def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         replicates = params[self.prunable[0]].shape[0]
         h = x.flatten(1).expand(replicates, -1, -1) if x.dim() == 4 else x.flatten(2)  # [R, B, inputs]
         for layer in self.layers:
             h = torch.baddbmm(params[f"{layer}.bias"].unsqueeze(1), h, params[f"{layer}.weight"].mT)  # [R, B, out]
             h = h.relu_() if layer != self.layers[-1] else h
         return h
+
+    def module(self) -> nn.Module:
+        """`nn.Sequential` of flatten, fc1, relu1, fc2, …"""
+        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        for i, layer in enumerate(self.layers, start=1):
+            n_out, n_in = self.shapes[f"{layer}.weight"]
+            layers[layer] = nn.Linear(n_in, n_out)
+            if layer != self.layers[-1]:
+                layers[f"relu{i}"] = nn.ReLU()
+        return nn.Sequential(layers)
 
     def differentiator(self, params: Params, grads: Params) -> Step:
         """Forward and backward written out: three batched products a layer, into buffers made once a batch size."""

@@ -1,0 +1,83 @@
+"""What all networks share: named parameters with a replicate axis, and gradients by autograd."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lthkit.masks import Params
+from lthkit.streams import as_seeds, streams
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+class Network:
+    """A network without parameters of its own: it draws them, uses them and differentiates the loss by them.
+
+    name: for tables and badges.  shapes: {name: shape of one replicate} of all parameters and buffers.
+    prunable: names of the weights that masks may cover.  rates: pruning rate of each, relative to a run's rate.
+    buffers: names among `shapes` that are not optimized, such as running means; they are stacked, rewound and continued
+    like parameters.  threads_safe: whether threads may run this network side by side.
+    """
+
+    threads_safe = True
+
+    def __init__(
+        self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()
+    ):
+        self.name = name
+        self.shapes = shapes
+        self.rates = rates
+        self.prunable = tuple(rates)
+        self.buffers = tuple(buffers)
+
+    def init(self, seeds: int | Iterable[int]) -> Params:
+        """Initial parameters {name: [R, …]}, float32; replicate k depends on seeds[k] alone."""
+        return self.draw(streams(as_seeds(seeds), "init"))
+
+    def draw(self, generators: Sequence[torch.Generator]) -> Params:
+        """One fresh draw for each generator, from this network's own law."""
+        raise NotImplementedError
+
+    def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
+        """Logits [R, B, classes] for images [B, C, H, W] shared by all replicates, or [R, B, C, H, W] of their own.
+
+        training: use batch statistics and update the buffers in `params`, where the network has any.
+        """
+        raise NotImplementedError
+
+    def module(self) -> nn.Module:
+        """An ordinary module of one replicate, with parameters of the same names, shapes and meaning."""
+        raise NotImplementedError
+
+    def differentiator(self, params: Params, grads: Params) -> Step:
+        """A function of (x [R, B, C, H, W], y [R, B]) that writes the gradients into `grads`.
+
+        It returns the cross-entropy [R] of each replicate, the mean over its own batch.  `params` and `grads` are
+        written in place between and during calls and must keep their storage.  This one goes through autograd: on a
+        CPU replicate after replicate, so that one graph at a time is held in memory, elsewhere all at once.
+        """
+        first = next(iter(params.values()))
+        parts = [slice(k, k + 1) for k in range(len(first))] if first.device.type == "cpu" else [slice(None)]
+
+        def step(x: Tensor, y: Tensor) -> Tensor:
+            losses = []
+            for part in parts:
+                leaves = {name: value[part].detach() for name, value in params.items()}
+                trained = [leaves[name].requires_grad_() for name in grads]
+                logits = self.forward(leaves, x[part], training=True)
+                each = F.cross_entropy(logits.flatten(0, 1), y[part].flatten(), reduction="none")
+                each = each.view(y[part].shape).mean(1)
+                found = torch.autograd.grad(each.sum(), trained, materialize_grads=True)
+                for name, gradient in zip(grads, found, strict=True):
+                    grads[name][part].copy_(gradient)
+                losses.append(each.detach())
+            return torch.cat(losses)
+
+        return step
+
+    def __repr__(self) -> str:
+        weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
+        return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"

@@ -1,0 +1,140 @@
+"""The book's extension, on a demo book: results reach the pages, and no mistake passes silently."""
+
+import nbformat
+import pytest
+from demo import CHAPTER, EXACT, build, lay_out, notebook, page, write
+from lthbook.pages import colab_url
+from lthbook.verdicts import holm
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    root = lay_out(tmp_path_factory.mktemp("book"))
+    built = build(root)
+    assert built.returncode == 0, built.stderr
+    return root, {name: page(root, name) for name in ("book/01_demo", "book/claims")}
+
+
+def test_numbers_and_texts_appear_formatted(book):
+    text = book[1]["book/01_demo"].get_text()
+    assert "The gap is 13.1 points, of 10 seeds and five more; see Fig. 1." in text
+
+
+def test_a_figure_has_alt_text_number_caption_and_file(book):
+    root, pages = book
+    figure = pages["book/01_demo"].select_one("figure#fig-line")
+    image = figure.select_one("img")
+    assert image["alt"] == "A line that rises from 0 to 1."
+    assert (root / "_build/html/book" / image["src"]).read_bytes().startswith(b"\x89PNG")
+    assert figure.select_one("figcaption").get_text().strip().startswith("Fig. 1 The line rises.")
+    assert "width: 29" in image["style"]  # about 3 inches at 100 dpi, half of the file's pixels
+
+
+def test_a_verdict_card_says_everything(book):
+    card = book[1]["book/01_demo"].select_one("#verdict-rewind-wins")
+    text = card.get_text(" ", strip=True)
+    for part in ("✓ holds", "<at 3 %>", "(11.0 to 15.2)", "tested on digits", "99.875 %", "a paper", "Look at the"):
+        assert part in text
+    assert card.select_one("em").get_text() == "interval"
+
+
+def test_the_ledger_lists_all_claims_in_the_order_of_the_book(book):
+    _, pages = book
+    table = pages["book/claims"].select_one("table")
+    assert [head["scope"] for head in table.select("thead th")] == ["col"] * 4
+    rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
+    first, second, third = rows
+    assert "Rewinding beats" in first and "adjusted p = 0.008" in first and "Chapter 01" in first
+    assert "shape" in second and "exact" in second and "adjusted" not in second and "Lab 02" in second
+    assert "undecided" in third and "adjusted p = 0.030" in third
+    links = [link["href"] for link in table.select("tbody a")]
+    assert links[0] == "01_demo.html#verdict-rewind-wins" and links[1] == "../notebooks/02_other.html"
+
+
+def test_the_lab_links_lead_to_page_colab_and_file(book):
+    root, pages = book
+    line = pages["book/01_demo"].select_one(".lth-lab-links")
+    lab, colab, download = (link["href"] for link in line.select("a"))
+    assert line.get_text().startswith("7 min read · Lab 01 · Open in Colab · Download")
+    assert lab == "../notebooks/01_demo.html"
+    assert colab.endswith("/blob/main/notebooks/01_demo.ipynb")
+    assert (root / "_build/html/book" / download).read_bytes() == (root / "notebooks/01_demo.ipynb").read_bytes()
+
+
+def test_a_verdict_in_a_line_is_its_sentence(book):
+    assert "In short: Rewinding is better: +13.1 points" in book[1]["book/01_demo"].get_text()
+
+
+def test_formulas_are_drawn_by_the_books_own_mathjax(book):
+    folder = book[0] / "_build/html/_static/mathjax"
+    assert (folder / "tex-mml-chtml.js").stat().st_size > 500_000
+    assert list((folder / "output/chtml/fonts/woff-v2").glob("*.woff"))
+    assert not (folder / "sre").exists()
+
+
+def test_a_changed_lab_reaches_chapter_and_ledger(book):
+    root, _ = book
+    notebook(root / "notebooks/02_other.ipynb", {"other": "six", "exact": EXACT})
+    built = build(root)
+    assert built.returncode == 0, built.stderr
+    assert "and six more" in page(root, "book/01_demo").get_text()
+    assert len(page(root, "book/claims").select("tbody tr")) == 2
+
+
+def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
+    root = lay_out(tmp_path)
+    wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n\n```{glued-figure} line\nNo alt text.\n```\n"
+    (root / "book/01_demo.md").write_text(CHAPTER + wrong)
+    notebook(root / "notebooks/02_other.ipynb", {"other": "five", "rewind_wins": EXACT})
+    for attempt in ("first", "second"):
+        built = build(root)
+        assert built.returncode != 0, attempt
+        for message in (
+            "'gone' of notebooks/01_demo is missing",
+            "'gap' of notebooks/02_other is missing",
+            "'gap' of notebooks/01_demo: ",
+            "'Gap!' is not of the form",
+            "figure 'line' has no :alt: text",
+            "claim 'rewind_wins' is glued by notebooks/01_demo and notebooks/02_other",
+        ):
+            assert message in built.stderr, (attempt, message)
+
+
+def test_a_change_of_the_package_runs_the_labs_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    root = lay_out(tmp_path, execute="cache")
+    glue = """import os, pathlib
+from IPython.display import display
+text = repr([pathlib.Path("../lthkit/value.py").read_text(), os.environ["TQDM_DISABLE"], os.environ["MPLBACKEND"]])
+prefix = "application/papermill.record/"
+for key in ("gap", "seeds", "other"):
+    display({prefix + "text/plain": text}, raw=True, metadata={"scrapbook": {"name": key, "mime_prefix": prefix}})
+"""
+    cells = [nbformat.v4.new_markdown_cell("# Lab"), nbformat.v4.new_code_cell(glue)]
+    write(root / "notebooks/01_demo.ipynb", cells)
+    write(root / "notebooks/02_other.ipynb", cells)
+    (root / "book/01_demo.md").write_text("# Demo\n\nThe value is {glued}`gap`.\n")
+    (root / "lthkit").mkdir()
+    for value in ("41", "42"):
+        (root / "lthkit/value.py").write_text(value)
+        built = build(root)
+        assert built.returncode == 0, built.stderr
+        assert f"The value is [{value!r}, '1', 'module://matplotlib_inline" in page(root, "book/01_demo").get_text()
+
+
+def test_colab_opens_the_notebook_of_the_configured_repository():
+    options = {
+        "repository_url": "https://github.com/someone/course/",
+        "repository_branch": "main",
+        "launch_buttons": {"colab_url": "https://colab.research.google.com"},
+    }
+    expected = "https://colab.research.google.com/github/someone/course/blob/main/notebooks/01_x.ipynb"
+    assert colab_url(options, "notebooks/01_x") == expected
+
+
+@pytest.mark.parametrize(
+    "p_values, adjusted",
+    [([], []), ([0.2], [0.2]), ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]), ([0.6, 0.7], [1.0, 1.0])],
+)
+def test_holm(p_values, adjusted):
+    assert holm(p_values) == pytest.approx(adjusted)

@@ -1,0 +1,93 @@
+"""lthkit.lab: what reaches the book, and what is refused."""
+
+import json
+from base64 import b64decode
+
+import demo
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from lthkit import lab
+
+
+@pytest.fixture
+def shell():
+    yield InteractiveShell.instance()
+    InteractiveShell.clear_instance()
+
+
+def glued(value) -> tuple[dict, dict]:
+    """The one output that glue leaves: its data without the prefix, and its metadata."""
+    with capture_output() as captured:
+        lab.glue("key", value)
+    (output,) = captured.outputs
+    assert captured.stdout == ""
+    assert all(mime.startswith(lab.PREFIX) for mime in output.data), "a viewer would show this output"
+    return {mime.removeprefix(lab.PREFIX): content for mime, content in output.data.items()}, output.metadata
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (3, "3"),
+        (0.25, "0.25"),
+        ("a 'b'", "\"a 'b'\""),
+        (True, "True"),
+        (np.float64(0.5), "0.5"),
+        (np.int64(7), "7"),
+        (np.bool_(False), "False"),
+        (np.array(2.0), "2.0"),
+        (torch.tensor(4), "4"),
+        (torch.tensor(0.5), "0.5"),
+    ],
+)
+def test_scalars_are_stored_as_plain_python(shell, value, text):
+    data, metadata = glued(value)
+    assert data == {"text/plain": text}
+    assert metadata["scrapbook"] == {"name": "key", "mime_prefix": lab.PREFIX}
+
+
+def test_a_figure_is_stored_with_twice_its_pixels(shell):
+    data, metadata = glued(demo.figure())
+    assert b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert 250 < metadata["image/png"]["width"] < 350  # 3 inches at 100 dpi, less the margins
+
+
+def test_a_verdict_is_stored_as_json(shell):
+    data, _ = glued(demo.Verdict(p=np.float32(0.5), n=np.int64(10)))
+    assert json.loads(data[lab.VERDICT])["p"] == 0.5
+    assert json.loads(data[lab.VERDICT])["n"] == 10
+
+
+@pytest.mark.parametrize("value", [[1], None, np.ones(1), torch.ones(2), pd.DataFrame({"a": [1]}), 1j])
+def test_anything_else_is_refused_by_its_type(value):
+    with pytest.raises(TypeError, match=type(value).__name__):
+        lab.glue("key", value)
+
+
+@pytest.mark.parametrize("key", ["", "Key", "a-b", "a b", "a\n", "é"])
+def test_a_key_holds_only_small_letters_digits_and_underscores(key):
+    with pytest.raises(ValueError, match="may hold only"):
+        lab.glue(key, 1)
+
+
+def test_outside_a_notebook_nothing_is_printed(capsys):
+    lab.glue("key", 1)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("switch, expected", [("1", (range(3), 2)), ("0", (range(10), 60)), (None, (range(10), 60))])
+def test_the_quick_switch_lowers_the_budget(monkeypatch, switch, expected):
+    monkeypatch.delenv("LTHKIT_QUICK", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("LTHKIT_QUICK", switch)
+    assert lab.budget(seeds=10, epochs=60) == expected
+
+
+def test_the_quick_switch_never_raises_the_budget(monkeypatch):
+    monkeypatch.setenv("LTHKIT_QUICK", "1")
+    assert lab.budget(seeds=1, epochs=1) == (range(1), 1)

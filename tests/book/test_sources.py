@@ -1,0 +1,138 @@
+"""The sources as committed: labs that open anywhere, one address, one version, nothing of one machine."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from lthbook.pages import colab_url
+
+import lthkit
+
+ROOT = Path(__file__).parents[2]
+LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
+CHAPTERS = sorted(ROOT.glob("book/[0-9][0-9]_*.md"))
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+URL = CONFIG["repository"]["url"]
+INSTALL = f"""# Installs lthkit where it is missing, as in Colab. A second run does nothing.
+import importlib.util
+
+if importlib.util.find_spec("lthkit") is None:
+    %pip install -q "lthkit @ git+{URL}@v{lthkit.__version__}\""""
+MYST = {
+    "a fence of colons": r"^:::",
+    "a directive": r"^\s*(```|~~~)\{",
+    "a role": r"\{[a-z][a-z:+-]*\}`",
+    "a footnote": r"\[\^",
+    "a target": r"^\([\w-]+\)=",
+    "an attachment": r"\(attachment:",
+}
+
+of_every_lab = pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def files() -> list[Path]:
+    """What is or could be committed."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_chapters_and_labs_come_in_pairs_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    listed = [
+        (chapter["file"], [section["file"] for section in chapter["sections"]])
+        for part in toc["parts"]
+        for chapter in part["chapters"]
+        if "sections" in chapter
+    ]
+    assert listed == [(f"book/{path.stem}", [f"notebooks/{path.stem}"]) for path in CHAPTERS]
+    assert [path.stem for path in LABS] == [path.stem for path in CHAPTERS]
+
+
+@of_every_lab
+def test_a_lab_is_valid_and_holds_no_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in cells(path, "code"):
+        assert cell.outputs == [] and cell.execution_count is None, cell.source
+
+
+@of_every_lab
+def test_a_lab_is_short(path):
+    assert len(nbformat.read(path, as_version=4).cells) <= 35
+
+
+@of_every_lab
+def test_a_lab_begins_with_the_install_cell(path):
+    first = cells(path, "code")[0]
+    assert first.source == INSTALL
+    assert "remove-cell" in first.metadata.tags
+
+
+@of_every_lab
+def test_a_lab_begins_with_its_own_colab_link(path):
+    options = {
+        "repository_url": URL,
+        "repository_branch": CONFIG["repository"]["branch"],
+        "launch_buttons": CONFIG["launch_buttons"],
+    }
+    assert f"]({colab_url(options, f'notebooks/{path.stem}')})" in cells(path, "markdown")[0].source
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_links_its_lab_below_its_title(path):
+    assert re.match(r"(\([\w-]+\)=\n)?# \d+ .+\n\n```\{lab-links\} \d+\n```\n", path.read_text())
+
+
+@of_every_lab
+def test_a_lab_holds_no_markup_that_jupyter_shows_raw(path):
+    for cell in cells(path, "markdown"):
+        prose = re.sub(r"^```\w*\n.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+        for what, pattern in MYST.items():
+            assert not re.search(pattern, prose, re.MULTILINE), f"{what}: {cell.source}"
+
+
+def test_version_and_address_are_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == lthkit.__version__
+    assert citation["repository-code"] == URL
+    slug = URL.removeprefix("https://github.com/")
+    address = re.compile(r"(?:git\+https://github\.com|/github)/([\w.-]+/[\w.-]+?)(?=@|/blob)")
+    for path in [*LABS, *ROOT.glob("*.md"), *ROOT.glob("book/*.md")]:
+        for other in address.findall(path.read_text()):
+            assert other == slug, path
+
+
+def test_the_pins_leave_the_platform_open():
+    pins = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert "torch==2.15.0" in pins and "torchvision==0.29.2" in pins and "jupyter-book==1.0.4.post1" in pins
+    for pin in pins:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+", pin), pin
+        assert not re.match(r"nvidia|cuda|triton", pin), f"{pin} exists on some platforms only"
+
+
+def test_no_file_names_a_machine_or_a_package_host():
+    for path in files():
+        text = path.read_bytes().decode(errors="ignore")
+        assert not (found := re.search(r"(?<![\w.~:/-])/(tmp|root|home|work|Users)/", text)), f"{path}: {found}"
+        if path.name in ("Makefile", "requirements.txt", "pyproject.toml", "run"):
+            assert "://" not in text.replace(URL, ""), path
+
+
+def test_no_file_is_large():
+    assert not [path for path in files() if path.stat().st_size > 1_000_000]
+
+
+def test_the_quick_switch_is_for_tests_alone():
+    for name in ("Makefile", ".ci/run", "_config.yml"):
+        assert "LTHKIT_QUICK" not in (ROOT / name).read_text(), name

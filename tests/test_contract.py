@@ -1,0 +1,95 @@
+"""What every criterion and every action promises, whatever else it does."""
+
+import math
+
+import pytest
+import torch
+
+from lthkit import actions, criteria, masks
+from lthkit.data import Dataset
+from lthkit.networks import Dense
+from lthkit.streams import streams
+
+from .oracles import clone, pairs, same_bits, stack
+
+NETWORK = Dense("small", [6, 5, 3])
+DATA = Dataset.from_tensors("small", *pairs())
+SEEDS = [3, 1, 8]
+
+
+def world(dtype=torch.float32):
+    """(initial, final, kept): parameters of three replicates before and after training, about half of them pruned."""
+    initial = {name: value.to(dtype) for name, value in stack(1, NETWORK.shapes, len(SEEDS)).items()}
+    final = {name: value.to(dtype) for name, value in stack(2, NETWORK.shapes, len(SEEDS)).items()}
+    kept = masks.prune({name: final[name].abs() for name in NETWORK.prunable}, masks.ones(final, NETWORK.prunable), 0.5)
+    return initial, {name: value * kept.get(name, True) for name, value in final.items()}, kept
+
+
+def alone(tensors, k: int):
+    return {name: value[k : k + 1] for name, value in tensors.items()}
+
+
+def scores(name, initial, final, kept, seeds):
+    evidence = criteria.Evidence(NETWORK, initial, final, kept, DATA, streams(seeds, "sample", 2))
+    return criteria.CRITERIA[name](evidence)
+
+
+def starts(name, initial, final, kept, seeds):
+    return actions.MASK_1[name](NETWORK, initial, final, kept, streams(seeds, "action", 2))
+
+
+def zeroed(name, initial, final, kept, seeds):
+    start, frozen = actions.MASK_0[name](clone(initial), initial, final, kept)
+    return start | {f"frozen {layer}": value for layer, value in frozen.items()}
+
+
+TABLE = [(scores, name) for name in criteria.CRITERIA]
+TABLE += [(starts, name) for name in actions.MASK_1]
+TABLE += [(zeroed, name) for name in actions.MASK_0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("call, name", TABLE, ids=[f"{call.__name__}-{name}" for call, name in TABLE])
+def test_every_criterion_and_action_keeps_the_contract(call, name, dtype):
+    initial, final, kept = world(dtype)
+    before = clone(initial), clone(final), clone(kept)
+    found = call(name, initial, final, kept, SEEDS)
+
+    # names, shapes, dtypes
+    if call is scores:
+        assert set(found) == set(kept)
+    else:
+        assert list(found)[: len(initial)] == list(initial)
+        assert all(found[layer].dtype == dtype for layer in found)
+    for layer, value in found.items():
+        assert value.shape == final[layer.removeprefix("frozen ")].shape
+        assert value.is_floating_point() and not value.isnan().any()
+        assert call is scores or value.isfinite().all()
+    if call is zeroed:
+        assert {f"frozen {layer}" for layer in kept} == set(found) - set(initial)
+
+    # inputs unchanged, and no memory shared that training could write to
+    assert same_bits(initial, before[0]) and same_bits(final, before[1]) and same_bits(kept, before[2])
+    first = clone(found)
+    if call is not scores:
+        for value in found.values():
+            value.fill_(math.nan)
+        assert same_bits(initial, before[0]) and same_bits(final, before[1])
+
+    # equal generators, equal results, whatever torch's global generator says
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert same_bits(call(name, initial, final, kept, SEEDS), first)
+    assert torch.equal(torch.get_rng_state(), state)
+
+    # a replicate alone gives what it gives in a stack
+    for k, seed in enumerate(SEEDS):
+        one = call(name, alone(initial, k), alone(final, k), alone(kept, k), [seed])
+        assert same_bits(one, alone(first, k))
+
+
+@pytest.mark.parametrize("name", criteria.CRITERIA)
+def test_every_criterion_can_be_pruned_by(name):
+    initial, final, kept = world()
+    after = masks.prune(scores(name, initial, final, kept, SEEDS), kept, 0.5)
+    assert all(mask.sum() < kept[layer].sum() for layer, mask in after.items())

@@ -1,0 +1,295 @@
+"""The mask algebra: what is removed, how many, and never again."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from lthkit import masks as m
+from lthkit.streams import streams
+
+from .oracles import clone, examples, same_bits
+
+rates = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.36, 0.5, 0.75, 1.0]))
+layers = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3)
+
+
+def named(shapes, fill) -> dict[str, torch.Tensor]:
+    return {f"layer{i}": fill(shape) for i, shape in enumerate(shapes)}
+
+
+def distinct(shapes, replicates: int, seed: int) -> dict[str, torch.Tensor]:
+    """Positive scores, no two of one replicate equal."""
+    size = sum(int(np.prod(shape)) for shape in shapes)
+    rng = np.random.default_rng(seed)
+    drawn = torch.tensor(np.stack([rng.permutation(size) + 1.0 for _ in range(replicates)]))
+    parts = drawn.split([int(np.prod(shape)) for shape in shapes], dim=1)
+    return {f"layer{i}": part.view(replicates, *s) for i, (part, s) in enumerate(zip(parts, shapes, strict=True))}
+
+
+def all_of(scores) -> dict[str, torch.Tensor]:
+    return m.ones(scores, list(scores))
+
+
+def in_torch(scores, rounds, scope: str, k: int) -> dict[str, torch.Tensor]:
+    """The masks of replicate k after pruning modules that hold the scores as weights, by torch's own functions."""
+    modules = {name: nn.Module() for name in scores}
+    for name, module in modules.items():
+        module.weight = nn.Parameter(scores[name][k].clone())
+    for rate in rounds:
+        if scope == "layer":
+            for module in modules.values():
+                torch_prune.l1_unstructured(module, "weight", amount=rate)
+        else:
+            pairs = [(module, "weight") for module in modules.values()]
+            torch_prune.global_unstructured(pairs, torch_prune.L1Unstructured, amount=rate)
+    return {name: module.weight_mask.bool() for name, module in modules.items()}
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@examples
+@given(layers, st.integers(1, 3), st.lists(rates, min_size=1, max_size=4), st.integers(0, 999))
+def test_prune_agrees_with_torch_round_after_round(scope, shapes, replicates, rounds, seed):
+    scores = distinct(shapes, replicates, seed)
+    kept = all_of(scores)
+    for rate in rounds:
+        kept = m.prune(scores, kept, rate, scope)
+    for k in range(replicates):
+        expected = in_torch(scores, rounds, scope, k)
+        assert all(torch.equal(kept[name][k], expected[name]) for name in scores)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@examples
+@given(layers, st.integers(1, 3), rates, rates, st.integers(1, 4), st.integers(0, 999))
+def test_with_ties_exactly_the_asked_count_goes_lowest_first(scope, shapes, replicates, first, second, levels, seed):
+    rng = np.random.default_rng(seed)
+    scores = named(shapes, lambda shape: torch.tensor(rng.integers(0, levels, (replicates, *shape)).astype(np.float32)))
+    before = m.prune(scores, all_of(scores), first, scope)
+    after = m.prune(scores, before, second, scope)
+    groups = [list(scores)] if scope == "global" else [[name] for name in scores]
+    for k in range(replicates):
+        for group in groups:
+            old = np.concatenate([before[name][k].numpy().ravel() for name in group])
+            new = np.concatenate([after[name][k].numpy().ravel() for name in group])
+            score = np.concatenate([scores[name][k].numpy().ravel() for name in group])
+            assert not (new & ~old).any()  # nothing revives
+            assert (old & ~new).sum() == np.rint(second * old.sum())
+            if new.any() and (old & ~new).any():
+                assert score[old & ~new].max() <= score[new].min()
+
+
+@pytest.mark.parametrize(
+    "size, rate, removed",
+    [(10, 0.36, 4), (5, 0.1, 0), (5, 0.3, 2), (25, 0.1, 2), (35, 0.1, 4), (100, 0.2, 20), (1, 0.5, 0), (3, 0.5, 2)],
+)
+def test_counts_are_rounded_half_to_even(size, rate, removed):
+    assert m.count(size, rate) == removed
+    scores = {"w": torch.arange(size, dtype=torch.float64).view(1, size)}
+    assert (~m.prune(scores, all_of(scores), rate)["w"]).sum() == removed
+    equal = {"w": torch.ones(1, size)}
+    assert (~m.prune(equal, all_of(equal), rate)["w"]).sum() == removed
+
+
+def test_rates_are_shares_of_what_is_left():
+    scores = {"w": torch.rand(1, 1000)}
+    kept, counts = all_of(scores), []
+    for _ in range(3):
+        kept = m.prune(scores, kept, 0.2)
+        counts.append(int(kept["w"].sum()))
+    assert counts == [800, 640, 512]
+
+
+def test_rate_0_keeps_and_rate_1_removes_everything():
+    scores = distinct([(3, 2), (4,)], 2, 0)
+    assert same_bits(m.prune(scores, all_of(scores), 0), all_of(scores))
+    for scope in ("layer", "global"):
+        assert not any(mask.any() for mask in m.prune(scores, all_of(scores), 1, scope).values())
+
+
+def test_a_dict_gives_each_layer_its_own_rate():
+    scores = {"a": torch.tensor([[4.0, 3, 2, 1]]), "b": torch.tensor([[1.0, 2, 3, 4]])}
+    kept = m.prune(scores, all_of(scores), {"b": 0.25, "a": 0.5})
+    assert kept["a"].tolist() == [[True, True, False, False]] and kept["b"].tolist() == [[False, True, True, True]]
+
+
+def test_global_ranks_all_layers_together():
+    scores = {"a": torch.tensor([[4.0, 3, 8, 1]]), "b": torch.tensor([[10.0, 20, 30, 40]])}
+    kept = m.prune(scores, all_of(scores), 0.5, "global")
+    assert not kept["a"].any() and kept["b"].all()
+
+
+def test_minus_infinity_goes_first_and_infinity_last():
+    inf = float("inf")
+    scores = {"w": torch.tensor([[-inf, 5, inf, -1e30, -inf, -inf]])}
+    assert m.prune(scores, all_of(scores), 0.5)["w"].tolist() == [[False, True, True, True, False, False]]
+    assert m.prune(scores, all_of(scores), 5 / 6)["w"].tolist() == [[False, False, True, False, False, False]]
+    some = m.prune(scores, all_of(scores), 1 / 3)["w"]
+    assert some.sum() == 4 and some[0, [1, 2, 3]].all()
+
+
+def test_scores_of_pruned_weights_are_not_read():
+    scores = {"w": torch.tensor([[3.0, 1.0, 2.0, 4.0]])}
+    half = m.prune(scores, all_of(scores), 0.5)
+    scores["w"][~half["w"]] = float("nan")
+    assert m.prune(scores, half, 0.5)["w"].tolist() == [[False, False, False, True]]
+    scores["w"][0, 3] = float("nan")
+    with pytest.raises(ValueError, match="'w' hold 1 NaN"):
+        m.prune(scores, half, 0.5)
+
+
+def test_ties_are_drawn_by_the_seed():
+    equal = {"a": torch.ones(3, 20), "b": torch.ones(3, 20)}
+    kept = m.prune(equal, all_of(equal), 0.5, generators=streams([1, 2, 1000], "ties"))
+    assert same_bits(kept, m.prune(equal, all_of(equal), 0.5, generators=streams([1, 2, 1000], "ties")))
+    assert not torch.equal(kept["a"][0], kept["a"][1]) and not torch.equal(kept["a"][0], kept["b"][0])
+    alone = {name: value[:1] for name, value in equal.items()}
+    one = m.prune(alone, all_of(alone), 0.5, generators=streams([1000], "ties"))
+    assert torch.equal(one["a"][0], kept["a"][2])  # a replicate's draw does not depend on its neighbours
+    torch.manual_seed(99)
+    by_default = m.prune(equal, all_of(equal), 0.5)
+    assert same_bits(by_default, m.prune(equal, all_of(equal), 0.5, generators=streams(range(3), "ties")))
+
+
+def test_the_draw_among_ties_is_even():
+    """900 layers of three equal weights, one of which goes: each about 300 times (standard deviation 14)."""
+    equal = {"w": torch.ones(900, 3)}
+    gone = (~m.prune(equal, all_of(equal), 1 / 3)["w"]).sum(0)
+    assert gone.sum() == 900 and (gone - 300).abs().max() < 60
+
+
+@examples
+@given(layers, st.integers(1, 3), rates, st.sampled_from(["layer", "global"]))
+def test_prune_changes_none_of_its_inputs(shapes, replicates, rate, scope):
+    scores = distinct(shapes, replicates, 0)
+    kept = m.prune(scores, all_of(scores), 0.3, scope)
+    before = clone(scores), clone(kept)
+    after = m.prune(scores, kept, rate, scope)
+    assert same_bits(scores, before[0]) and same_bits(kept, before[1])
+    for mask in after.values():
+        mask.fill_(False)
+    assert same_bits(kept, before[1])  # and shares no memory with them
+
+
+GOOD = {"a": torch.ones(2, 3, 4), "b": torch.ones(2, 5)}
+KEPT = {"a": torch.ones(2, 3, 4, dtype=torch.bool), "b": torch.ones(2, 5, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"rate": 1.5}, r"'a'.*1\.5"),
+        ({"rate": -0.1}, r"-0\.1"),
+        ({"rate": float("nan")}, "nan"),
+        ({"rate": True}, "True"),
+        ({"rate": "a lot"}, "'a lot'"),
+        ({"rate": {"a": 0.1, "b": 2}}, r"'b'.*2"),
+        ({"rate": {"a": 0.1}}, r"\['a', 'b'\].*\['a'\]"),
+        ({"rate": {"a": 0.1, "b": 0.1, "c": 0.1}}, "'c'"),
+        ({"rate": {"a": 0.1, "b": 0.1}, "scope": "global"}, "global.*dict"),
+        ({"scope": "everywhere"}, "'everywhere'.*layer, global"),
+        ({"scores": {"a": GOOD["a"]}}, r"\['b'\]"),
+        ({"scores": GOOD | {"b": torch.ones(2, 6)}}, r"'b'.*\(2, 6\).*\(2, 5\)"),
+        ({"scores": GOOD | {"b": torch.tensor([[1, 2, float("nan"), 4, 5]] * 2)}}, "'b' hold 2 NaN"),
+        ({"generators": streams([1], "ties")}, "1 generators for 2"),
+        ({"masks": {}}, "empty"),
+        ({"masks": KEPT | {"b": torch.ones(2, 5)}}, r"'b'.*float32"),
+        ({"masks": KEPT | {"b": torch.ones(3, 5, dtype=torch.bool)}}, "'b': 3"),
+    ],
+)
+def test_a_bad_input_is_named(change, said):
+    given = {"scores": GOOD, "masks": KEPT, "rate": 0.5} | change
+    with pytest.raises(ValueError, match=said):
+        m.prune(**given)
+
+
+def test_ones_and_validate():
+    params = {"w": torch.zeros(2, 3, 4), "bias": torch.zeros(2, 3)}
+    kept = m.ones(params, ["w"])
+    assert list(kept) == ["w"] and kept["w"].dtype == torch.bool and kept["w"].shape == (2, 3, 4) and kept["w"].all()
+    m.validate(kept, params)
+    with pytest.raises(ValueError, match=r"\['v'\].*\['w', 'bias'\]"):
+        m.ones(params, ["w", "v"])
+    faults = [
+        ({"v": kept["w"]}, "'v'.*'w'"),
+        ({"w": kept["w"][:, :2]}, r"'w'.*\(2, 2, 4\).*\(2, 3, 4\)"),
+        ({"w": torch.ones(3, dtype=torch.bool)}, r"'w'.*\(3,\)"),
+        ({"w": kept["w"].numpy()}, "'w'.*ndarray"),
+        ({"w": kept["w"].to(torch.uint8)}, "'w'.*uint8"),
+    ]
+    for mask, said in faults:
+        with pytest.raises(ValueError, match=said):
+            m.validate(mask, params)
+
+
+def test_sparsity_by_hand():
+    kept = {
+        "a": torch.tensor([[True, True, False, True], [False, False, False, False]]),
+        "b": torch.tensor([[[True, False]], [[True, True]]]),
+    }
+    found = m.sparsity(kept)
+    assert list(found) == ["overall", "a", "b"]
+    assert found["a"].tolist() == [0.25, 1.0] and found["b"].tolist() == [0.5, 0.0]
+    assert found["overall"].tolist() == [2 / 6, 4 / 6] and found["overall"].dtype == torch.float64
+
+
+KEPTS = {"layer0": torch.ones(2, 3, 2, dtype=torch.bool), "layer1": torch.ones(2, 4, dtype=torch.bool)}
+
+
+def test_masks_come_back_from_a_file_as_they_were(tmp_path):
+    kept = m.prune(distinct([(3, 2), (4,)], 2, 0), KEPTS, 0.4)
+    m.save(kept, tmp_path / "kept.safetensors")
+    found = m.load(tmp_path / "kept.safetensors")
+    assert set(found) == set(kept) and all(torch.equal(found[name], kept[name]) for name in kept)
+    m.save(m.prune(distinct([(3, 2), (4,)], 2, 0), kept, 1.0), tmp_path / "kept.safetensors")  # replaces
+    assert not any(mask.any() for mask in m.load(tmp_path / "kept.safetensors").values())
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.safetensors"]
+
+
+def test_masks_from_a_file_are_pruned_like_those_that_were_saved(tmp_path):
+    """The format sorts its names; the draw among ties must not notice."""
+    equal = {"b": torch.ones(1, 20), "a": torch.ones(1, 20)}
+    m.save(all_of(equal), tmp_path / "kept")
+    for scope in ("layer", "global"):
+        before, after = m.prune(equal, all_of(equal), 0.5, scope), m.prune(equal, m.load(tmp_path / "kept"), 0.5, scope)
+        assert all(torch.equal(before[name], after[name]) for name in equal)
+
+
+def test_masks_that_share_memory_can_be_saved(tmp_path):
+    shared = torch.ones(2, 6, dtype=torch.bool)
+    m.save({"a": shared[:, :3], "b": shared[:, 3:], "c": shared}, tmp_path / "shared")
+    assert m.load(tmp_path / "shared")["b"].shape == (2, 3)
+
+
+def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeypatch):
+    m.save(KEPTS, tmp_path / "kept")
+    before = (tmp_path / "kept").read_bytes()
+    with pytest.raises(ValueError, match="float32"):
+        m.save({"w": torch.ones(2, 2)}, tmp_path / "kept")
+
+    def break_off(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.torch.save_file", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        m.save(KEPTS, tmp_path / "kept")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept").read_bytes() == before
+
+
+def test_damaged_mask_files_are_named(tmp_path):
+    path = tmp_path / "kept.safetensors"
+    with pytest.raises(FileNotFoundError, match="kept.safetensors"):
+        m.load(path)
+    m.save(KEPTS, path)
+    whole = path.read_bytes()
+    for damaged in (b"", b"nonsense", whole[:-1], b"\xff" * 64):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="kept.safetensors"):
+            m.load(path)
+    m.write_tensors({"w": torch.ones(2, 2)}, path)
+    with pytest.raises(ValueError, match="'w'.*float32"):
+        m.load(path)

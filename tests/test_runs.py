@@ -1,0 +1,291 @@
+"""Runs and tickets: what can be asked of them, and that files give back every bit."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lthkit import lottery, masks
+from lthkit.data import Dataset
+from lthkit.lottery import Arm, retrain, search
+from lthkit.networks import Dense
+from lthkit.tickets import Ticket
+from lthkit.training import fit
+
+from .oracles import pairs, same_bits
+
+NETWORK = Dense("small", [6, 8, 5, 3])
+DATA = Dataset.from_tensors("small", *pairs())
+SEEDS = [5, 2]
+
+
+def small(*names, **changes):
+    settings = {"seeds": SEEDS, "rounds": 2, "rate": 0.4, "epochs": 2, "batch_size": 15, "rewind_to": 1}
+    return search(NETWORK, DATA, arms=[Arm(name) for name in names] or None, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return small("first", "second")
+
+
+@pytest.fixture
+def saved(run, tmp_path):
+    run.save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+# --- what a run answers ---
+
+
+def test_a_ticket_is_one_replicates_start_and_masks(run):
+    ticket = run.ticket(round=2, seed=2, arm="second")
+    assert (ticket.seed, ticket.round) == (2, 2)
+    for name, value in run.initial.items():
+        assert torch.equal(ticket.initial[name], value[1])
+    for name, mask in run.masks("second", 2).items():
+        assert torch.equal(ticket.masks[name], mask[1])
+        assert torch.equal(ticket.params()[name][0], torch.where(mask[1], run.initial[name][1], 0))
+    row = run.table.query("arm == 'second' and seed == 2 and round == 2").iloc[0]
+    assert ticket.kept == pytest.approx(row.kept)
+    ticket.initial["fc1.weight"].fill_(9)
+    assert not (run.initial["fc1.weight"] == 9).any()
+
+
+def test_a_ticket_trains_to_what_the_run_measured(run):
+    ticket = run.ticket(round=2, seed=2, arm="first")
+    stacked = {name: mask.unsqueeze(0) for name, mask in ticket.masks.items()}
+    again = fit(NETWORK, ticket.params(), DATA, masks=stacked, seeds=2, round=2, epochs=2, batch_size=15)
+    assert again.history.val_loss[0].tolist() == pytest.approx(run.history("first", 2).val_loss[1].tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "ask, said",
+    [
+        (lambda run: run.history("third", 1), r"\['first', 'second'\].*'third'"),
+        (lambda run: run.masks(), r"\['first', 'second'\].*None"),
+        (lambda run: run.masks("first", 7), r"no round 7.*\[0, 1, 2\]"),
+        (lambda run: run.ticket(1, 3, "first"), r"no seed 3.*\[5, 2\]"),
+        (lambda run: run.ticket(9, 5, "first"), "no round 9"),
+    ],
+)
+def test_asking_for_what_is_not_there_lists_what_is(run, ask, said):
+    with pytest.raises(ValueError, match=said):
+        ask(run)
+
+
+# --- files ---
+
+
+def test_a_run_comes_back_bit_by_bit(run, saved):
+    found = lottery.load(saved)
+    pd.testing.assert_frame_equal(found.table, run.table, check_exact=True)
+    assert found.seeds == run.seeds and found.settings == run.settings and found.arms == run.arms
+    assert same_bits(found.initial, run.initial) and same_bits(found.dense, run.dense)  # also in their order
+    for arm in run.arms:
+        assert found.rounds(arm) == run.rounds(arm) == [0, 1, 2]
+        for number in run.rounds(arm):
+            assert same_bits(found.masks(arm, number), run.masks(arm, number))
+            ours, theirs = vars(run.history(arm, number)), vars(found.history(arm, number))
+            assert list(ours) == list(theirs) and ours["seeds"] == theirs["seeds"]
+            for name, value in ours.items():
+                assert name == "seeds" or (
+                    value.dtype == theirs[name].dtype and np.array_equal(value, theirs[name], equal_nan=True)
+                )
+    assert found.network is None and found.data is None
+
+
+def test_a_loaded_run_can_be_retrained_once_it_has_network_and_data(run, saved):
+    found = lottery.load(saved)
+    with pytest.raises(ValueError, match=r"run\.network and run\.data"):
+        retrain(found, arm="first")
+    found.network, found.data = NETWORK, DATA
+    for mask_1 in ("reinit", "rewind", "continue"):
+        ours = retrain(run, arm="first", mask_1=mask_1).table.drop(columns="seconds")
+        assert retrain(found, arm="first", mask_1=mask_1).table.drop(columns="seconds").equals(ours)
+
+
+def test_layers_keep_their_order_where_their_names_sort_otherwise(tmp_path):
+    deep = Dense("deep", [6, *[3] * 10, 3])  # fc10 sorts before fc2
+    run = search(deep, DATA, seeds=SEEDS, rounds=1, epochs=1)
+    run.save(tmp_path / "run")
+    found = lottery.load(tmp_path / "run")
+    assert list(found.masks(round=1)) == list(run.masks(round=1)) == list(deep.prunable)
+    assert list(found.initial) == list(run.initial)
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("007", "07"), ("NA", "nan"), ("a,b", 'say "c"'), ("true", "é")])
+def test_arms_keep_their_names_and_rows(names, tmp_path):
+    run = small(*names, rounds=1)
+    run.save(tmp_path / "run")
+    found = lottery.load(tmp_path / "run")
+    assert found.arms == list(names) and found.table.arm.tolist() == run.table.arm.tolist()
+    found.network, found.data = NETWORK, DATA
+    assert len(retrain(found, arm=names[0]).table) == 4
+
+
+def test_others_may_read_a_saved_run(saved):
+    mask = os.umask(0)
+    os.umask(mask)
+    assert saved.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_a_folder_that_exists_is_never_touched(run, saved):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(FileExistsError, match="run"):
+        run.save(saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_a_failed_save_leaves_nothing(run, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="lr_schedule"):
+        small(rounds=0, lr_schedule=lambda i: 1.0).save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+    def break_off(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("safetensors.torch.save_file", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        run.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_save_leaves_nothing(run, tmp_path, monkeypatch):
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.save(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def without(*prefixes):
+    """Break a run by leaving out tensors."""
+
+    def change(folder):
+        tensors = masks.read_tensors(folder / "tensors.safetensors")
+        left = {name: value for name, value in tensors.items() if not name.startswith(prefixes)}
+        assert len(left) < len(tensors)
+        masks.write_tensors(left, folder / "tensors.safetensors")
+
+    return change
+
+
+def head(**changes):
+    """Break a run by other entries in its head; None leaves one out."""
+
+    def change(folder):
+        entries = json.loads((folder / "run.json").read_text()) | changes
+        (folder / "run.json").write_text(json.dumps({k: v for k, v in entries.items() if v is not None}))
+
+    return change
+
+
+def cut(name, share):
+    def change(folder):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: int(len(whole) * share)])
+
+    return change
+
+
+def rubbish(name):
+    return lambda folder: (folder / name).write_bytes(b"\xff\xfe\x00\x81" * 99)
+
+
+DAMAGE = {
+    "cut table": cut("table.csv", 0.5),
+    "empty table": cut("table.csv", 0),
+    "rubbish table": rubbish("table.csv"),
+    "cut head": cut("run.json", 0.5),
+    "empty head": cut("run.json", 0),
+    "rubbish head": rubbish("run.json"),
+    "list head": lambda folder: (folder / "run.json").write_text("[]"),
+    "no seeds": head(seeds=None),
+    "no settings": head(settings=None),
+    "no rounds": head(rounds=None),
+    "fewer seeds": head(seeds=[5]),
+    "cut tensors": cut("tensors.safetensors", 0.9),
+    "empty tensors": cut("tensors.safetensors", 0),
+    "rubbish tensors": rubbish("tensors.safetensors"),
+    "no masks": without("masks/4"),
+    "no history": without("history/4"),
+    "no losses": without("history/1/val_loss"),
+    "no initial": without("initial"),
+    "no dense": without("dense"),
+    "a weight less": without("initial/fc1.weight"),
+    "a bias less": without("initial/fc1.bias"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_run_is_one_clear_error_that_names_the_place(damage, saved):
+    DAMAGE[damage](saved)
+    with pytest.raises(ValueError, match=str(saved)) as caught:
+        lottery.load(saved)
+    assert type(caught.value) is ValueError  # no parser's own kind of error
+
+
+def test_another_format_asks_for_another_lthkit(saved):
+    head(format=2, rounds=None)(saved)
+    with pytest.raises(ValueError, match=r"format 2.*update lthkit"):
+        lottery.load(saved)
+
+
+@pytest.mark.parametrize("name", ["run.json", "table.csv", "tensors.safetensors"])
+def test_a_missing_file_is_named(name, saved):
+    (saved / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        lottery.load(saved)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        lottery.load(tmp_path / "nowhere")
+
+
+def test_a_run_can_be_moved(run, saved, tmp_path):
+    shutil.move(saved, tmp_path / "elsewhere")
+    assert lottery.load(tmp_path / "elsewhere").table.equals(run.table)
+
+
+def test_a_ticket_comes_back_bit_by_bit_and_can_be_trained(run, tmp_path):
+    ticket = run.ticket(round=1, seed=5, arm="first")
+    ticket.save(tmp_path / "ticket")
+    found = Ticket.load(tmp_path / "ticket")
+    assert (found.seed, found.round, found.kept) == (5, 1, ticket.kept)
+    assert same_bits(found.initial, ticket.initial) and same_bits(found.masks, ticket.masks)
+    stacked = {name: mask.unsqueeze(0) for name, mask in found.masks.items()}
+    ours = fit(NETWORK, found.params(), DATA, masks=stacked, iterations=2).params
+    assert same_bits(ours, fit(NETWORK, ticket.params(), DATA, masks=stacked, iterations=2).params)
+
+
+def test_a_file_without_a_ticket_is_named(run, tmp_path):
+    path = tmp_path / "ticket"
+    with pytest.raises(FileNotFoundError, match="ticket"):
+        Ticket.load(path)
+    whole = run.ticket(round=1, seed=5, arm="first")
+    whole.save(path)
+    tensors = masks.read_tensors(path)
+    others = [
+        run.masks("first", 1),
+        {"head": torch.tensor(1)},
+        {"head": torch.tensor([1, 5])},
+        {"head": torch.tensor([9, 5, 1])} | {name: value for name, value in tensors.items() if name != "head"},
+        {name: value for name, value in tensors.items() if not name.startswith("mask")},
+        {name: value for name, value in tensors.items() if not name.startswith("initial/fc2.weight")},
+    ]
+    for other in others:
+        masks.write_tensors(other, path)
+        with pytest.raises(ValueError, match="ticket"):
+            Ticket.load(path)
+    path.write_bytes(b"\xff" * 50)
+    with pytest.raises(ValueError, match="ticket"):
+        Ticket.load(path)
