@@ -253,6 +253,8 @@ def _unit(column: str) -> tuple[float, str, int]:
 def _direction(column: str) -> tuple[str, str]:
     if "iteration" in column:
         return "earlier", "later"
+    if "seconds" in column:
+        return "faster", "slower"
     if "accuracy" in column:
         return "more accurate", "less accurate"
     return ("lower", "higher") if _sign(column) < 0 else ("higher", "lower")

@@ -198,7 +198,7 @@ WORDS = [
     ({"kind": "equivalent", "margin": 0.1}, "undecided", "whether a and b agree within 10.0 points is undecided", "+1"),
     ({"column": "early_stop_iteration", "turn": True, "factor": 1000}, "holds", "a is earlier than b", "−100 iterations"),
     ({"column": "early_stop_iteration", "factor": 1000}, "contradicted", "a is later than b", "+100 iterations"),
-    ({"column": "seconds", "turn": True}, "holds", "a is lower than b", "−0.100 seconds"),
+    ({"column": "seconds", "turn": True}, "holds", "a is faster than b", "−0.100 seconds"),
     ({"column": "val_loss", "turn": True}, "holds", "a is lower than b", "−0.100"),
     ({"column": "kept"}, "holds", "a is higher than b", "+10.0 points"),
 ]  # fmt: skip

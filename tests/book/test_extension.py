@@ -44,7 +44,7 @@ def test_the_ledger_lists_all_claims_in_the_order_of_the_book(book):
     assert [head["scope"] for head in table.select("thead th")] == ["col"] * 4
     rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
     first, second, third = rows
-    assert "Rewinding beats" in first and "adjusted p = 0.008" in first and "Chapter 01" in first
+    assert "Rewinding beats" in first and "adjusted p = 0.160" in first and "Chapter 01" in first
     assert "shape" in second and "exact" in second and "adjusted" not in second and "Lab 02" in second
     assert "undecided" in third and "adjusted p = 0.030" in third
     links = [link["href"] for link in table.select("tbody a")]
@@ -133,8 +133,15 @@ def test_colab_opens_the_notebook_of_the_configured_repository():
 
 
 @pytest.mark.parametrize(
-    "p_values, adjusted",
-    [([], []), ([0.2], [0.2]), ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]), ([0.6, 0.7], [1.0, 1.0])],
+    "p_values, family, adjusted",
+    [
+        ([], 0, []),
+        ([0.2], 1, [0.2]),
+        ([0.01, 0.04, 0.03, 0.005], 4, [0.03, 0.06, 0.06, 0.02]),
+        ([0.6, 0.7], 2, [1.0, 1.0]),
+        ([0.01, 0.002], 40, [0.39, 0.08]),  # 38 claims of the family are not measured yet
+        ([0.01, 0.002], 1, [0.01, 0.004]),
+    ],
 )
-def test_holm(p_values, adjusted):
-    assert holm(p_values) == pytest.approx(adjusted)
+def test_holm(p_values, family, adjusted):
+    assert holm(p_values, family) == pytest.approx(adjusted)

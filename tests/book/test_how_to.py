@@ -38,6 +38,7 @@ def test_the_code_of_the_how_to_page_runs(run, tmp_path):
         "3.5 % kept",
         "'fc1.weight': (300, 64)",
         "400 / 100 / 100 images of 1×12×12",
+        "in_features=144",
     ):
         assert expected in printed
     assert (tmp_path / "my_run").is_dir() and (tmp_path / "ticket.safetensors").is_file()

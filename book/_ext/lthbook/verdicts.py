@@ -2,6 +2,8 @@
 
 from html import escape
 
+from lthkit.report import FAMILY
+
 SYMBOLS = {"holds": "✓", "contradicted": "✗", "undecided": "?"}
 
 
@@ -39,10 +41,10 @@ def card(key: str, verdict: dict) -> tuple[str, str]:
     return opening, "</div>"
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down adjustment, in the order given."""
-    adjusted, largest, m = [0.0] * len(p_values), 0.0, len(p_values)
-    for rank, i in enumerate(sorted(range(m), key=p_values.__getitem__)):
+def holm(p_values: list[float], family: int) -> list[float]:
+    """Holm's step-down adjustment, in the order given, for a family of claims of which some may still be unmeasured."""
+    adjusted, largest, m = [0.0] * len(p_values), 0.0, max(family, len(p_values))
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (m - rank) * p_values[i]))
         adjusted[i] = largest
     return adjusted
@@ -55,11 +57,11 @@ def p_text(p: float) -> str:
 def ledger(rows: list[tuple[dict, str, str]]) -> str:
     """A table of (verdict, link, chapter).  The roles keep it a table for screen readers where CSS stacks its cells."""
     measured = [i for i, (verdict, _, _) in enumerate(rows) if verdict["p"] is not None]
-    adjusted = dict(zip(measured, holm([rows[i][0]["p"] for i in measured])))
+    adjusted = dict(zip(measured, holm([rows[i][0]["p"] for i in measured], FAMILY)))
     heads = ("Claim", "Verdict", "Evidence", "Where")
     html = [
         '<table class="lth-claims" role="table">',
-        f"<caption>{len(rows)} claims, {len(measured)} measured; their p is adjusted by Holm’s rule.</caption>",
+        f"<caption>{len(rows)} claims, {len(measured)} measured; their p is adjusted by Holm’s rule for {FAMILY}.</caption>",
         '<thead role="rowgroup"><tr role="row">',
         *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads),
         '</tr></thead><tbody role="rowgroup">',
