@@ -45,7 +45,7 @@ class Ticket:
         `weight_orig` holds the initial values of all weights, the pruned ones too.
         Raises ValueError if pruned weights have values other than 0, which a mask cannot express: use `to_dense`.
         """
-        if self.frozen is not None:
+        if any((value.ne(0) & ~self.masks[name]).any() for name, value in (self.frozen or {}).items()):
             raise ValueError("this ticket's pruned weights are not 0, which weight_mask cannot express: use to_dense()")
         return torch_prune.apply(self._module(self.initial), self.masks)
 
@@ -56,7 +56,7 @@ class Ticket:
     def _module(self, state: Params) -> nn.Module:
         if self.network is None:
             raise ValueError("a loaded ticket does not know its network: give it, as in Ticket.load(path, network)")
-        first = next(iter(state.values()))
+        first = next(value for value in state.values() if value.is_floating_point())
         module = self.network.module().to(device=first.device, dtype=first.dtype)
         targets = dict(module.named_parameters()) | dict(module.named_buffers())
         with torch.no_grad():

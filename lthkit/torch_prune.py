@@ -16,8 +16,10 @@ def apply(module: nn.Module, masks: Masks) -> nn.Module:
     Each weight `name.weight` becomes the parameter `name.weight_orig` and the buffer `name.weight_mask`; their product
     is computed anew in each forward.  A module that is pruned already can be pruned further.
     Raises ValueError, before anything is changed, for a name without a weight, an unequal shape, a mask that is not
-    bool, a mask that would revive a pruned weight, and a weight that two layers share.
+    bool, a mask that would revive a pruned weight, a weight that two layers share, and for masks that are empty.
     """
+    if not masks:
+        raise ValueError("masks are empty: there is nothing to prune")
     found = {name: _layer(module, name) for name in masks}
     _check_shared(module, masks)
     for name, (layer, tensor) in found.items():

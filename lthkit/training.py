@@ -133,7 +133,7 @@ def fit(
     throughout, whatever momentum or weight decay say.  seeds: one a replicate, by default 0 … R − 1.
     epochs passes over the data, or exactly `iterations` steps; the last batch of an epoch may be smaller.
     optimizer: "adam" (weight decay as L2), "adamw" or "sgd"; momentum is SGD's, and Adam's first beta.
-    lr_schedule(i) multiplies `lr` in iteration i = 0, 1, ….  eval_every: iterations between checks, by default one
+    lr_schedule(i) multiplies `lr` in iteration i = 0, 1, …; lambda i: min(1, (i + 1) / 500) warms up.  eval_every: iterations between checks, by default one
     epoch; the start and the end are always checked.  snapshot_at: iterations whose parameters are kept (0: the start).
     order_seeds: seeds of the batch order where it is to differ from `seeds`; they may repeat.  round: which "batches" stream to use.
     Raises ValueError, naming tensor and value, for parameters or masks that do not fit, or settings out of range.

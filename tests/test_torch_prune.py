@@ -196,3 +196,8 @@ def test_a_layer_used_under_two_names_counts_as_shared():
     layer = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="0.weight and 2.weight are one shared"):
         torch_prune.apply(nn.Sequential(layer, nn.ReLU(), layer), {"0.weight": torch.eye(2, dtype=torch.bool)})
+
+
+def test_empty_masks_are_refused():
+    with pytest.raises(ValueError, match="empty"):
+        torch_prune.apply(nn.Linear(2, 2), {})

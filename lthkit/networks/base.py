@@ -62,6 +62,7 @@ class Network:
         first = next(iter(params.values()))
         parts = [slice(k, k + 1) for k in range(len(first))] if first.device.type == "cpu" else [slice(None)]
 
+        @torch.enable_grad()
         def step(x: Tensor, y: Tensor) -> Tensor:
             losses = []
             for part in parts:
