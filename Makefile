@@ -1,7 +1,7 @@
 # Needs python3 (3.11 or newer) with its venv module, and make. Everything else goes into .venv.
 PYTHON ?= python3
 TORCH_INDEX ?=
-LAB ?= .venv/bin/jupyter lab work
+LAB ?= .venv/bin/jupyter lab --LabApp.default_url=/lab/tree/work
 READY = .venv/ready
 
 .PHONY: help book test unit lab browser clean

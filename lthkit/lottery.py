@@ -12,11 +12,11 @@ from lthkit.criteria import CRITERIA, Criterion, Evidence
 from lthkit.data import Dataset
 from lthkit.masks import ones, prune
 from lthkit.networks import Network
-from lthkit.runs import Run, load
+from lthkit.runs import Run, Ticket, load
 from lthkit.streams import as_seeds, streams
 from lthkit.training import Fit, count_iterations, fit
 
-__all__ = ["Arm", "Run", "load", "retrain", "search"]
+__all__ = ["Arm", "Run", "Ticket", "load", "retrain", "search"]
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_a_page_is_whole(visit, name, scheme, width):
     drawn = page.locator("article .math mjx-container").count()
     if formulas > drawn or page.locator("mjx-merror").count():
         problems.append(f"{drawn} of {formulas} formulas drawn")
-    prose = page.locator("article").inner_text()
+    prose = page.locator("main").inner_text()
     problems += [f"raw markup: {found}" for found in re.findall(r"(?:```|:::|\{[a-z-]+\}`).{0,60}", prose)]
     for violation in Axe().run(page).response["violations"]:
         if violation["impact"] in ("critical", "serious"):
