@@ -132,4 +132,7 @@ def _batches(data: Dataset, generators: list[torch.Generator], batch_size: int) 
             if size not in room:
                 room[size] = images.new_empty(chosen.numel(), images.shape[1])
             x = torch.index_select(images, 0, chosen.view(-1), out=room[size])
-            yield x.view(len(generators), size, *shape), data.train_y[chosen]
+            yield (
+                x.view(len(generators), size, *shape),
+                data.train_y.index_select(0, chosen.view(-1)).view(chosen.shape),
+            )

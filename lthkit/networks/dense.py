@@ -64,7 +64,9 @@ class Dense(Network):
         bias_grads = [grads[f"{layer}.bias"] for layer in self.layers]
         replicates, last = weights[0].shape[0], len(weights) - 1
         buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        aten = torch.ops.aten
+        # Bound once, overloads named: at batches of 60 the look-ups cost as much as the smaller products.
+        log_softmax_backward = torch.ops.aten._log_softmax_backward_data.default
+        threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
         def step(x: Tensor, y: Tensor) -> Tensor:
             batch = x.shape[1]
@@ -84,14 +86,15 @@ class Dense(Network):
             log_p = torch.log_softmax(h, dim=-1)
             labels = y.unsqueeze(-1)
             seed = deltas[last].zero_().scatter_(-1, labels, -1 / batch)  # d(mean −log p)/d(log p)
-            delta = aten._log_softmax_backward_data(seed, log_p, -1, h.dtype)
+            delta = log_softmax_backward(seed, log_p, -1, h.dtype)
             for i in range(last, -1, -1):
                 torch.bmm(delta.mT, inputs[i], out=weight_grads[i])
                 torch.sum(delta, 1, out=bias_grads[i])
                 if i:
                     torch.bmm(delta, weights[i], out=deltas[i - 1])
-                    delta = aten.threshold_backward.grad_input(deltas[i - 1], inputs[i], 0, grad_input=deltas[i - 1])
-            return -log_p.gather(-1, labels).mean((1, 2))
+                    delta = threshold_backward(deltas[i - 1], inputs[i], 0, grad_input=deltas[i - 1])
+            # seed is −1/B at each label and 0 elsewhere, so that this product is the mean of −log p.
+            return torch.bmm(seed.view(replicates, 1, -1), log_p.view(replicates, -1, 1)).view(replicates)
 
         return step
 
