@@ -82,3 +82,16 @@ class Network:
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
         return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"
+
+
+def glorot_normal(
+    shapes: dict[str, tuple[int, ...]], weights: Sequence[str], generators: Sequence[torch.Generator]
+) -> Params:
+    """Glorot-normal weights (Glorot & Bengio 2010), one draw for each generator; all other parameters are 0."""
+    params = {name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in shapes.items()}
+    for k, generator in enumerate(generators):
+        for name in weights:
+            n_out, n_in, *kernel = shapes[name]
+            std = math.sqrt(2 / ((n_in + n_out) * math.prod(kernel)))
+            params[name][k].normal_(0, std, generator=generator)
+    return params

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lthkit.data import Dataset
 from lthkit.masks import Params
-from lthkit.networks.base import Network, Step
+from lthkit.networks.base import Network, Step, glorot_normal
 
 
 class Dense(Network):
@@ -28,14 +28,7 @@ class Dense(Network):
         super().__init__(name, shapes, rates)
 
     def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        params = {
-            name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in self.shapes.items()
-        }
-        for k, generator in enumerate(generators):
-            for name in self.prunable:
-                n_out, n_in = self.shapes[name]
-                params[name][k].normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
-        return params
+        return glorot_normal(self.shapes, self.prunable, generators)
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         replicates = params[self.prunable[0]].shape[0]
