@@ -1,0 +1,105 @@
+"""Comparing an answer with what was expected, and writing both in short."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an answer is wrong.  mistake: the likely one, a sentence to the reader.  expected, got: shown where given."""
+
+    mistake: str
+    expected: object = None
+    got: object = None
+
+
+def choice(right: str, options: dict[str, str]) -> Callable[[tuple, object], Fault | None]:
+    """`verify` for one of several options.  options: what is said about each, by its letter; that of `right` is unused."""
+
+    def verify(args: tuple, got: object) -> Fault | None:
+        given = got.strip().upper() if isinstance(got, str) else got
+        if given not in options:
+            return Fault(f"Answer with one of {', '.join(map(repr, options))}.", got=got)
+        return None if given == right else Fault(options[given], got=got)
+
+    return verify
+
+
+def compare(expected, got, what: str = "Your function") -> Fault | None:
+    """A fault where `got` is not `expected`: in type, shape, dtype or value (floats to 1e-5 relative).
+
+    Arrays and lists count as tensors, other float and integer widths as the same.
+    """
+    if isinstance(expected, tuple | list):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
+            return Fault(f"{what} returns {kind_of(got)}, not {len(expected)} values.", expected, got)
+        faults = (compare(e, g, what) for e, g in zip(expected, got, strict=True))
+        return next((fault for fault in faults if fault), None)
+    if isinstance(expected, dict):
+        if not isinstance(got, dict) or set(got) != set(expected):
+            return Fault(f"{what} returns {kind_of(got)}, not a dict with the keys {list(expected)}.", expected, got)
+        return next((fault for key in expected if (fault := compare(expected[key], got[key], what))), None)
+    if isinstance(expected, str | type(None)):
+        return None if got == expected else Fault(f"{what} gives another answer than expected.", expected, got)
+    if fault := form(expected, got, what):
+        return fault
+    want, have = torch.as_tensor(expected), torch.as_tensor(got).detach()
+    if want.dtype == torch.bool:
+        same = torch.equal(have, want)
+    else:
+        same = torch.allclose(have.double(), want.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
+    return None if same else Fault(f"{what} returns other values than expected.", expected, got)
+
+
+def form(expected, got, what: str = "Your function") -> Fault | None:
+    """A fault where `got` is no tensor (array, list, number) of the shape of `expected`, or bool where that is not."""
+    try:
+        want, have = torch.as_tensor(expected), torch.as_tensor(got)
+    except (TypeError, ValueError, RuntimeError):
+        return Fault(f"{what} returns {kind_of(got)}, not {kind_of(expected)}.", expected, got)
+    if have.shape != want.shape:
+        shapes = f"the shape {tuple(have.shape)}, not {tuple(want.shape)}"
+        return Fault(f"{what} returns a result of {shapes}.", expected, got)
+    if (have.dtype == torch.bool) != (want.dtype == torch.bool):
+        return Fault(f"{what} returns {have.dtype}, not {want.dtype}.", expected, got)
+    return None
+
+
+def show(value) -> str:
+    """A value in short, for a counterexample.  Text stays as it is."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Tensor | np.ndarray):
+        values = torch.as_tensor(value).detach()
+        if values.numel() > 30:
+            return f"{kind_of(value)} of shape {tuple(values.shape)}"
+        return str(_rounded(values.tolist()))
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(show, value))})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {show(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, torch.Generator):
+        return f"a torch.Generator seeded with {value.initial_seed()}"
+    if isinstance(value, nn.Module):
+        return " ".join(repr(value).split())
+    return str(_rounded(value)) if isinstance(value, float) else repr(value)
+
+
+def kind_of(value) -> str:
+    """What a value is, with its article: "a float32 tensor"."""
+    if isinstance(value, Tensor):
+        return f"a {str(value.dtype).removeprefix('torch.')} tensor"
+    if isinstance(value, np.ndarray):
+        return f"a {value.dtype} array"
+    name = type(value).__name__
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
+
+
+def _rounded(value):
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
