@@ -22,10 +22,15 @@ def check(id: str, answer: object = ..., seed: int | None = None) -> None:
     id: of the task, like "1.2".  answer: the function itself, or the value asked for.
     seed: that of an earlier verdict, to see its inputs again; without it, new inputs are drawn.
     """
-    if id not in tasks():
-        _show(Verdict(str(id), NOT_ATTEMPTED, f"there is no task {id!r}: known are {', '.join(tasks())}"))
+    problem = ""
+    if not isinstance(id, str) or id not in tasks():
+        problem = f"there is no task {id!r}: known are {', '.join(tasks())}"
+    elif seed is not None and (not isinstance(seed, int) or seed < 0):
+        problem = f"the seed must be a whole number of at least 0, got {seed!r}"
+    if problem:
+        _show(Verdict(str(id), NOT_ATTEMPTED, problem))
         return
-    verdict = judge(tasks()[id], answer, secrets.randbelow(10**6) if seed is None else seed)
+    verdict = judge(task(id), answer, secrets.randbelow(10**6) if seed is None else seed)
     _results[id] = verdict
     if verdict.status == CORRECT:
         _passed[id] = answer
