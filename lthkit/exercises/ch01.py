@@ -55,9 +55,15 @@ def _layers(rng: np.random.Generator) -> list[tuple]:
 
 
 def _layers_for_percentiles(rng: np.random.Generator) -> list[tuple]:
-    """Layers without ties, at rates where percentile and rounding remove the same number of weights."""
+    """Layers without ties, at rates where percentile and rounding remove the same number of weights.
+
+    At a rate of 3/4 the percentile of five weights is one of them.  The last layer is large enough to tell 100 from 101.
+    """
     drawn = []
-    while len(drawn) < 6:
+    for alive, dead, rate in [(5, 2, 0.75), (400, 50, 0.875)]:
+        weights = torch.from_numpy(rng.normal(size=(1, alive + dead)).astype("float32"))
+        drawn.append((weights, _mask(rng, 1, alive + dead, dead), rate))
+    while len(drawn) < 7:
         alive, dead = int(rng.integers(4, 7 + 10 * len(drawn))), int(rng.integers(1, 4 + 5 * len(drawn)))
         rate = round(float(rng.uniform(0.1, 0.9)), 2)
         if math.floor(rate * (alive - 1)) + 1 == round(rate * alive):
@@ -152,6 +158,11 @@ def _revives(weights, mask, rate):
 def _signed_percentile(weights, mask, rate):
     values = weights.numpy()
     return mask & torch.from_numpy(values > np.percentile(values[mask.numpy()], 100 * rate))
+
+
+def _percentile_revives(weights, mask, rate):
+    size = weights.abs().numpy()
+    return torch.from_numpy(size > np.percentile(size, 100 * rate))
 
 
 def _unscaled_percentile(weights, mask, rate):
@@ -281,6 +292,7 @@ TASKS = (
             Mistake("The percentile still counts pruned weights: take it over size[mask].", prune_faulty),
             Mistake(_VALUE, _signed_percentile),
             Mistake("np.percentile counts in percent: 100 * rate.", _unscaled_percentile),
+            Mistake("A pruned weight came back: the new mask must stay inside the old one.", _percentile_revives),
             Mistake("A pruned weight came back: the new mask must stay inside the old one.", _revives),
             Mistake("You remove the largest weights. The smallest go first.", _largest_first),
         ),
