@@ -1,29 +1,33 @@
 # Needs python3 (3.11 or newer) with its venv module, and make. Everything else goes into .venv.
 PYTHON ?= python3
 TORCH_INDEX ?=
+SOLUTIONS ?= 1
 LAB ?= .venv/bin/jupyter lab --LabApp.default_url=/lab/tree/work
 READY = .venv/ready
 
-.PHONY: help book test unit lab browser clean
+.PHONY: help book test unit lab browser kill-table clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-17s %s\n", $$1, $$2}'
+	@echo "  SOLUTIONS=0 after book leaves the solutions out."
 	@echo "  TORCH_INDEX=URL after book, test or lab takes torch from that index (CPU-only wheels)."
 
 book: $(READY) ## execute the labs, build the book: _build/html/index.html
 	@echo "Building the book. Labs run only where they, lthkit or the pins changed."
-	@.venv/bin/jupyter-book build . -W -n --keep-going
+	@LTHKIT_SOLUTIONS=$(SOLUTIONS) .venv/bin/jupyter-book build . -W -n --keep-going
 	@echo "The book is in _build/html/index.html"
 
 test: unit ## unit tests, then every cell of every lab
 	@echo "Running every cell of every lab."
 	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	@echo "Running every lab with the reference solutions filled in."
+	@.venv/bin/pytest -q -m labs tests
 
 unit: $(READY) ## unit tests only
 	@echo "Running the unit tests."
 	@.venv/bin/ruff check .
-	@.venv/bin/pytest -q -m "not browser" tests
+	@.venv/bin/pytest -q -m "not browser and not labs" tests
 
 lab: $(READY) ## open JupyterLab on your own copies of the labs, in work/
 	@mkdir -p work
@@ -33,6 +37,10 @@ lab: $(READY) ## open JupyterLab on your own copies of the labs, in work/
 
 browser: $(READY) ## look at every built page with chromium
 	@.venv/bin/pytest -q -m browser tests/browser
+
+kill-table: $(READY) ## how many mutants of the reference solutions the checks kill
+	@echo "Mutating the reference solutions. This takes minutes."
+	@.venv/bin/python tests/exercises/kill_table.py
 
 clean: ## remove the built book and the execution cache
 	rm -rf _build

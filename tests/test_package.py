@@ -83,6 +83,7 @@ def everything(folder: Path):
 
 
 def test_no_global_random_state_is_read_or_moved(tmp_path):
+    data.load("digits")  # its first call imports scikit-learn and, where installed, rich, which draws a number
     results = []
     for seed in (0, 1):
         for generator in (torch.manual_seed, np.random.seed, random.seed):

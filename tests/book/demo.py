@@ -32,7 +32,21 @@ Look at the *interval*.
 ```
 
 In short: {glued}`rewind_wins`
+
+:::{question} How many of `four` weights are **left**: 1, 2 or 4?
+- [ ] 1 :: A half of {glued}`seeds` is not one.
+- [x] *2* :: A half of four
+  is two, as $4 / 2$ shows.
+- [ ] 4 :: Nothing would be pruned.
+:::
 """
+CHECKS = """%matplotlib inline
+from lthkit.exercises import check
+check("1.1", ...)
+# check("1.3", ...)
+check("1.0",
+      (..., ..., ...))
+check('1.4', ...)"""
 
 
 @dataclass
@@ -55,16 +69,17 @@ EXACT = Verdict("A mask has the weight's shape", "exact", interval=None, p=None,
 DOUBTFUL = Verdict("Tickets stop sooner", status="undecided", p=0.03)
 
 
-def notebook(path: Path, glued: dict) -> None:
-    """A lab that has run: one cell, with the outputs that `glue` would have left."""
+def notebook(path: Path, glued: dict, source: str = "1 + 1") -> None:
+    """A lab that has run: one cell of code, with the outputs that `glue` would have left, and a closing line."""
     outputs = []
     for key, value in glued.items():
         data, metadata = lab._bundle(key, value)
         data = {lab.PREFIX + mime: content for mime, content in data.items()}
         metadata["scrapbook"] = {"name": key, "mime_prefix": lab.PREFIX}
         outputs.append(nbformat.v4.new_output("display_data", data, metadata=metadata))
-    code = nbformat.v4.new_code_cell("1 + 1", outputs=outputs, execution_count=1)
-    write(path, [nbformat.v4.new_markdown_cell(f"# Lab {path.stem[:2]}"), code])
+    code = nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1)
+    title, end = map(nbformat.v4.new_markdown_cell, (f"# Lab {path.stem[:2]}", "The end."))
+    write(path, [title, code, end])
 
 
 def write(path: Path, cells: list) -> None:
@@ -80,6 +95,9 @@ def figure(slope: float = 1.0):
     fig = Figure(figsize=(3, 2), dpi=100)
     fig.subplots().plot([0, 1], [0, slope])
     return fig
+
+
+GLUED = {"gap": 13.125, "seeds": 10, "line": figure(), "rewind_wins": Verdict()}
 
 
 def lay_out(root: Path, execute: str = "off") -> Path:
@@ -106,7 +124,7 @@ def lay_out(root: Path, execute: str = "off") -> Path:
     (root / "book/index.md").write_text(INDEX)
     (root / "book/01_demo.md").write_text(CHAPTER)
     (root / "book/claims.md").write_text("# Claims\n\n```{claims}\n```\n")
-    notebook(root / "notebooks/01_demo.ipynb", {"gap": 13.125, "seeds": 10, "line": figure(), "rewind_wins": Verdict()})
+    notebook(root / "notebooks/01_demo.ipynb", GLUED, CHECKS)
     notebook(root / "notebooks/02_other.ipynb", {"other": "five", "exact": EXACT, "sooner": DOUBTFUL})
     return root
 

@@ -1,10 +1,14 @@
 """The book's extension, on a demo book: results reach the pages, and no mistake passes silently."""
 
+import re
+
 import nbformat
 import pytest
-from demo import CHAPTER, EXACT, build, lay_out, notebook, page, write
+from demo import CHAPTER, CHECKS, EXACT, GLUED, build, lay_out, notebook, page, write
 from lthbook.pages import colab_url
 from lthbook.verdicts import holm
+
+from lthkit.exercises.engine import task
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +16,7 @@ def book(tmp_path_factory):
     root = lay_out(tmp_path_factory.mktemp("book"))
     built = build(root)
     assert built.returncode == 0, built.stderr
-    return root, {name: page(root, name) for name in ("book/01_demo", "book/claims")}
+    return root, {name: page(root, name) for name in ("book/01_demo", "book/claims", "notebooks/01_demo")}
 
 
 def test_numbers_and_texts_appear_formatted(book):
@@ -65,11 +69,53 @@ def test_a_verdict_in_a_line_is_its_sentence(book):
     assert "In short: Rewinding is better: +13.1 points" in book[1]["book/01_demo"].get_text()
 
 
+def test_a_solution_stands_folded_below_the_cell_that_checks(book):
+    lab = book[1]["notebooks/01_demo"]
+    built, interpreted = lab.select("details")  # none for the prediction, nor for a check in a comment
+    assert not built.has_attr("open") and not interpreted.has_attr("open")
+    assert built.select_one("summary").get_text() == f"Solution 1.1: {task('1.1').title}"
+    assert built.select_one("pre").get_text().strip() == task("1.1").solution()
+    assert built.select("pre span.k")  # highlighted
+    assert built.select_one("p").get_text() == task("1.1").why.replace("`", "")
+    assert interpreted.select_one("pre").get_text().strip() == task("1.4").solution()
+    assert "cell" in built.find_previous_sibling("div")["class"]
+    assert interpreted.find_next_sibling("p").get_text() == "The end."
+
+
+def test_a_question_opens_an_explanation_for_each_option(book):
+    (question,) = book[1]["book/01_demo"].select(".lth-question")
+    label = question.select_one(f"#{question['aria-labelledby']}")
+    assert question["role"] == "group"
+    assert label.get_text() == "How many of four weights are left: 1, 2 or 4?"
+    assert label.select_one("code") and label.select_one("strong")
+    options = question.select("details")
+    assert not any(option.has_attr("open") for option in options)
+    assert [option.select_one("summary").get_text() for option in options] == ["1", "2", "4"]
+    assert [option.select_one("p").get_text() for option in options] == [
+        "Not quite: A half of 10 is not one.",
+        r"Right: A half of four is two, as \(4 / 2\) shows.",
+        "Not quite: Nothing would be pruned.",
+    ]
+    assert not question.select("script, input, button")
+
+
 def test_formulas_are_drawn_by_the_books_own_mathjax(book):
     folder = book[0] / "_build/html/_static/mathjax"
     assert (folder / "tex-mml-chtml.js").stat().st_size > 500_000
     assert list((folder / "output/chtml/fonts/woff-v2").glob("*.woff"))
     assert not (folder / "sre").exists()
+
+
+def test_solutions_can_be_left_out_without_reading_a_lab_again(book, monkeypatch):
+    root, pages = book
+    folded = pages["notebooks/01_demo"].select("details")
+    for wanted, expected in (("0", []), ("1", folded)):
+        monkeypatch.setenv("LTHKIT_SOLUTIONS", wanted)
+        built = build(root)
+        assert built.returncode == 0, built.stderr
+        read = re.findall(r"reading sources.*((?:book|notebooks)/\w+)", built.stdout)
+        assert read == ["book/claims"]  # as always
+        assert page(root, "notebooks/01_demo").select("details") == expected
 
 
 def test_a_changed_lab_reaches_chapter_and_ledger(book):
@@ -84,7 +130,15 @@ def test_a_changed_lab_reaches_chapter_and_ledger(book):
 def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     root = lay_out(tmp_path)
     wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n\n```{glued-figure} line\nNo alt text.\n```\n"
+    for options in (
+        "- [x] a :: b",
+        "- [x] a :: b\n- [x] c :: d",
+        "- [ ] a :: b\n- [ ] c :: d",
+        "- [x] a\n- [ ] b :: c",
+    ):
+        wrong += f"\n:::{{question}} What?\n{options}\n:::\n"
     (root / "book/01_demo.md").write_text(CHAPTER + wrong)
+    notebook(root / "notebooks/01_demo.ipynb", GLUED, CHECKS.replace("1.4", "1.99"))
     notebook(root / "notebooks/02_other.ipynb", {"other": "five", "rewind_wins": EXACT})
     for attempt in ("first", "second"):
         built = build(root)
@@ -96,6 +150,11 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "'Gap!' is not of the form",
             "figure 'line' has no :alt: text",
             "claim 'rewind_wins' is glued by notebooks/01_demo and notebooks/02_other",
+            "there is no task '1.99'",
+            "a question has 2 to 5 options, not 1",
+            "marked '- [x]', not 2",
+            "marked '- [x]', not 0",
+            "'- [x] a' is not of the form '- [ ] text :: explanation'",
         ):
             assert message in built.stderr, (attempt, message)
 
@@ -105,7 +164,8 @@ def test_a_change_of_the_package_runs_the_labs_again(tmp_path, monkeypatch):
     root = lay_out(tmp_path, execute="cache")
     glue = """import os, pathlib
 from IPython.display import display
-text = repr([pathlib.Path("../lthkit/value.py").read_text(), os.environ["TQDM_DISABLE"], os.environ["MPLBACKEND"]])
+seen = [os.environ[name] for name in ("LTHKIT_BOOK", "TQDM_DISABLE", "MPLBACKEND")]
+text = repr([pathlib.Path("../lthkit/value.py").read_text(), *seen])
 prefix = "application/papermill.record/"
 for key in ("gap", "seeds", "other"):
     display({prefix + "text/plain": text}, raw=True, metadata={"scrapbook": {"name": key, "mime_prefix": prefix}})
@@ -119,7 +179,9 @@ for key in ("gap", "seeds", "other"):
         (root / "lthkit/value.py").write_text(value)
         built = build(root)
         assert built.returncode == 0, built.stderr
-        assert f"The value is [{value!r}, '1', 'module://matplotlib_inline" in page(root, "book/01_demo").get_text()
+        assert (
+            f"The value is [{value!r}, '1', '1', 'module://matplotlib_inline" in page(root, "book/01_demo").get_text()
+        )
 
 
 def test_colab_opens_the_notebook_of_the_configured_repository():

@@ -36,7 +36,7 @@ def ready(tree):
 
 def test_make_alone_lists_every_target(tree):
     listed = make(tree).stdout
-    for target in ("book", "test", "unit", "lab", "browser", "clean"):
+    for target in ("book", "test", "unit", "lab", "browser", "kill-table", "clean"):
         assert f"make {target} " in listed
     assert not (tree / ".venv").exists()
 
@@ -66,3 +66,8 @@ def test_torch_comes_first_from_the_index_that_is_asked_for(tree):
     plan = make(tree, "-n", "book", "TORCH_INDEX=https://example.org/cpu").stdout
     assert plan.index("--index-url https://example.org/cpu") < plan.index("-r requirements.txt")
     assert "--index-url" not in make(tree, "-n", "book").stdout
+
+
+def test_solutions_can_be_left_out_of_the_book(ready):
+    assert "LTHKIT_SOLUTIONS=1 .venv/bin/jupyter-book" in make(ready, "-n", "book").stdout
+    assert "LTHKIT_SOLUTIONS=0 .venv/bin/jupyter-book" in make(ready, "-n", "book", "SOLUTIONS=0").stdout

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")])
 PROSE_DIRECTIVE = re.compile(
     r"\{(glued-figure|verdict|note|tip|important|warning|caution|hint|seealso|admonition|dropdown|margin|sidebar|card|"
-    r"exercise|solution|glossary|grid|grid-item|grid-item-card|tab-set|tab-item|div|epigraph)\}"
+    r"exercise|question|solution|glossary|grid|grid-item|grid-item-card|tab-set|tab-item|div|epigraph)\}"
 )
 FORBIDDEN = re.compile(
     r"\b(crucial\w*|powerful\w*|delv(?:e|es|ed|ing)|leverag\w+|simply|obviously|let[’']s|in this chapter"

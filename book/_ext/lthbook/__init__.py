@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: results of the labs on the pages, links to the labs, formulas without a CDN.
+"""The book's own Sphinx extension: results and solutions of the labs on the pages, questions, formulas without a CDN.
 
 In a chapter `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `@01_y` after a key names another:
 
@@ -7,6 +7,9 @@ In a chapter `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`
     ```{verdict} key           a card; content, if any, stands below it
     ```{claims}                the ledger of all verdicts of all labs
     ```{lab-links} 10          reading minutes, then the lab in three forms
+    :::{question} What …?      options: `- [x] text :: why it is right`, `- [ ] text :: why it is not`
+
+Below each cell of a lab that checks an answer, the reference solution stands folded.
 """
 
 import hashlib
@@ -16,7 +19,9 @@ import shutil
 from pathlib import Path
 
 from .pages import LabLinks
+from .questions import Question
 from .results import Claims, FillIn, Glued, GluedFigure, GluedText, Verdict
+from .solutions import Solutions
 
 MATHJAX = ("tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 
@@ -51,6 +56,7 @@ def copy_mathjax(app, exception) -> None:
 
 def setup(app):
     os.environ["TQDM_DISABLE"] = "1"  # kernels inherit it: no progress bars on the pages
+    os.environ["LTHKIT_BOOK"] = "1"  # nor verdicts on answers that nobody gave
     os.environ.pop("MPLBACKEND", None)  # nor a backend that shows no figures
     app.add_node(Glued)
     app.add_role("glued", GluedText())
@@ -58,7 +64,10 @@ def setup(app):
     app.add_directive("verdict", Verdict)
     app.add_directive("claims", Claims)
     app.add_directive("lab-links", LabLinks)
+    app.add_directive("question", Question)
+    app.add_config_value("lthbook_solutions", os.environ.get("LTHKIT_SOLUTIONS", "1") != "0", "html")
     app.add_post_transform(FillIn)
+    app.add_post_transform(Solutions)
     app.connect("config-inited", key_the_execution_cache)
     app.connect("build-finished", forget_a_build_with_warnings)
     app.connect("build-finished", copy_mathjax)
