@@ -5,37 +5,17 @@ such function, or one of the names in `CRITERIA`.  wi is the initial weight, wf 
 loss by the effective initial weights.  The criteria that need gradients stand in `lthkit.saliency`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lthkit.data import Dataset
-from lthkit.masks import Masks, Params
-from lthkit.networks import Network
+from lthkit.evidence import Evidence
+from lthkit.saliency import fisher, gradient, grasp, snip, synflow
 
-Criterion = Callable[["Evidence"], dict[str, Tensor]]
+__all__ = ["CRITERIA", "Criterion", "Evidence"]
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a criterion may look at.
-
-    initial: the parameters at the run's rewind point.  final: effective parameters after training.
-    masks: what is still alive.  generators: one a replicate, for criteria that draw.
-    """
-
-    network: Network
-    initial: Params
-    final: Params
-    masks: Masks
-    data: Dataset
-    generators: Sequence[torch.Generator]
-
-    def each(self, score: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Tensor]:
-        """score(wi, wf) of every prunable weight."""
-        return {name: score(self.initial[name], self.final[name]) for name in self.masks}
+Criterion = Callable[[Evidence], dict[str, Tensor]]
 
 
 def large_final(evidence: Evidence) -> dict[str, Tensor]:
@@ -104,7 +84,7 @@ def random(evidence: Evidence) -> dict[str, Tensor]:
 
 
 def _same_sign(wi: Tensor, wf: Tensor, score: Tensor) -> Tensor:
-    return score.masked_fill(wi * wf < 0, -torch.inf)
+    return score.masked_fill(wi.sign() * wf.sign() < 0, -torch.inf)
 
 
 def _smaller_rank(evidence: Evidence, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -138,4 +118,9 @@ CRITERIA: dict[str, Criterion] = {
     "large_final_same_sign": large_final_same_sign,
     "magnitude_increase_same_sign": magnitude_increase_same_sign,
     "magnitude": large_final,
+    "gradient": gradient,
+    "snip": snip,
+    "grasp": grasp,
+    "fisher": fisher,
+    "synflow": synflow,
 }

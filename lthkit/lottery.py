@@ -10,7 +10,7 @@ from tqdm import tqdm
 from lthkit.actions import MASK_0, MASK_1, Mask0, Mask1
 from lthkit.criteria import CRITERIA, Criterion, Evidence
 from lthkit.data import Dataset
-from lthkit.masks import ones, prune
+from lthkit.masks import Masks, Params, ones, prune
 from lthkit.networks import Network
 from lthkit.runs import Run, Ticket, load
 from lthkit.streams import as_seeds, streams
@@ -60,8 +60,10 @@ def search(
     arms: several ways at once; they share the initial draw, the dense training and each round's batch order.  Without
     it there is one arm, named after its mask-1 action.
     fit_settings: passed on to `training.fit` (batch_size, optimizer, lr, eval_every, …).
-    Returns a `Run`.  Raises ValueError for an unknown name or a setting out of range, before anything is trained.
+    Returns a `Run`.  Raises ValueError for an unknown name or a setting out of range, before anything is trained, and
+    TypeError for a criterion or an action that does not return what its kind must.
     """
+    _check_own(fit_settings)
     seeds = as_seeds(seeds)
     defaults = Arm("", criterion, mask_1, mask_0, scope, schedule)
     arms = [Arm(_name(mask_1))] if arms is None else list(arms)
@@ -72,12 +74,12 @@ def search(
     if not 0 <= rewind_to <= total:
         raise ValueError(f"rewind_to must lie in the {total} iterations of the dense training, got {rewind_to}")
     with tqdm(total=total * (1 + rounds * len(arms)), desc="searching", unit=" steps", leave=False, delay=2) as bar:
-        initial = network.init(seeds)
-        dense = fit(network, initial, data, seeds=seeds, snapshot_at=[rewind_to], progress=bar, **settings)
+        drawn = network.init(seeds)
+        dense = fit(network, drawn, data, seeds=seeds, snapshot_at=[rewind_to], progress=bar, **settings)
         initial = dense.snapshots[rewind_to]
         run = Run(network, data, seeds, initial, dense.params, settings)
         for arm in arms:
-            run.add(arm.name, 0, ones(initial, network.prunable), dense)
+            run.add(arm.name, 0, ones(initial, network.prunable), drawn, dense)
             for recorded in _rounds(arm, run, dense, rounds, rate, bar):
                 run.add(arm.name, *recorded)
     return run
@@ -99,6 +101,7 @@ def retrain(
     arm: whose masks, by default those of the run's only arm.  rounds: which, by default all from 1 on; the dense round
     is carried over as row 0.  name: what the new arm is called.  fit_settings: changes to the settings of the run.
     """
+    _check_own(fit_settings)
     if run.network is None or run.data is None:
         raise ValueError("this run was loaded from disk: set run.network and run.data before retraining")
     arm = run.only_arm(arm)
@@ -111,17 +114,16 @@ def retrain(
     total = count_iterations(run.data, **settings) * len(rounds)
     with tqdm(total=total, desc="retraining", unit=" steps", leave=False, delay=2) as bar:
         for number, masks in masks_of.items():
-            start = act_1(run.network, run.initial, run.dense, masks, streams(run.seeds, "action", number))
-            start, frozen = act_0(start, run.initial, run.dense, masks)
+            start, frozen = _act(act_1, act_0, run, run.dense, masks, number)
             fitted = fit(
                 run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, progress=bar, **settings
             )
-            control.add(name, number, masks, fitted, frozen)
+            control.add(name, number, masks, start, fitted, frozen)
     return control
 
 
 def _rounds(arm: Arm, run: Run, dense: Fit, rounds: int, rate, bar):
-    """(number, masks, fit, frozen) of each pruned round of one arm."""
+    """(number, masks, start, fit, frozen) of each pruned round of one arm."""
     network, data, seeds, initial = run.network, run.data, run.seeds, run.initial
     masks, final = ones(initial, network.prunable), dense.params
     for number in range(1, rounds + 1):
@@ -130,13 +132,28 @@ def _rounds(arm: Arm, run: Run, dense: Fit, rounds: int, rate, bar):
         step = _layer_rates(rate, network, arm.scope)
         if arm.schedule == "one_shot":
             step = _compound(step, number)
-        masks = prune(arm.criterion(evidence), source, step, arm.scope, streams(seeds, "ties", number))
-        start = arm.mask_1(network, initial, final, masks, streams(seeds, "action", number))
-        start, frozen = arm.mask_0(start, initial, final, masks)
+        scores = arm.criterion(evidence)
+        if not isinstance(scores, dict):
+            raise TypeError(
+                f"a criterion returns a dict of scores, {_name(arm.criterion)} gave {type(scores).__name__}"
+            )
+        masks = prune(scores, source, step, arm.scope, streams(seeds, "ties", number))
+        start, frozen = _act(arm.mask_1, arm.mask_0, run, final, masks, number)
         fitted = fit(network, start, data, masks, frozen, seeds=seeds, round=number, progress=bar, **run.settings)
         if arm.schedule == "iterative":
             final = fitted.params
-        yield number, masks, fitted, frozen
+        yield number, masks, start, fitted, frozen
+
+
+def _act(mask_1: Mask1, mask_0: Mask0, run: Run, final: Params, masks: Masks, number: int) -> tuple[Params, Params]:
+    """(start, frozen) of a round."""
+    start = mask_1(run.network, run.initial, final, masks, streams(run.seeds, "action", number))
+    if not isinstance(start, dict):
+        raise TypeError(f"a mask-1 action returns a dict of parameters, {_name(mask_1)} gave {type(start).__name__}")
+    acted = mask_0(start, run.initial, final, masks)
+    if not (isinstance(acted, tuple) and len(acted) == 2 and all(isinstance(part, dict) for part in acted)):
+        raise TypeError(f"a mask-0 action returns (start, frozen), two dicts; {_name(mask_0)} gave another thing")
+    return acted
 
 
 def _layer_rates(rate, network: Network, scope: str):
@@ -173,6 +190,14 @@ def _lookup(kind: str, given, known: dict):
     if not isinstance(given, str) or given not in known:
         raise ValueError(f"unknown {kind} {given!r}: known are {', '.join(sorted(known))}")
     return known[given]
+
+
+def _check_own(fit_settings: dict) -> None:
+    own = [name for name in ("masks", "frozen", "round", "progress", "snapshot_at") if name in fit_settings]
+    if own:
+        raise ValueError(
+            f"{', '.join(own)} cannot be set for a whole search: train one round with training.fit for that"
+        )
 
 
 def _check_search(arms: list[Arm], rounds: int, rate, network: Network) -> None:

@@ -13,14 +13,16 @@ from lthkit.data import Dataset
 from lthkit.masks import Masks, Params, read_tensors, sparsity, validate, write_tensors
 from lthkit.networks import Network
 from lthkit.tickets import FORMAT, Ticket, prefixed, with_prefix
-from lthkit.training import Fit, History
+from lthkit.training import Fit, History, effective
 
 
 class Run:
     """All rounds of all arms of one experiment.
 
-    table: a DataFrame with a row per (arm, seed, round): kept, nonzero, accuracy_at_start, test_accuracy (of the last
-    iteration), test_accuracy_early_stop, val_accuracy, early_stop_iteration, censored, seconds (a replicate's share).
+    table: a DataFrame with a row per (arm, seed, round): kept, nonzero (the share of the prunable weights that are not 0
+    when the round's training starts, frozen ones too), accuracy_at_start (on the test images, before that training),
+    test_accuracy (of the last iteration), test_accuracy_early_stop, val_accuracy, early_stop_iteration, censored,
+    seconds (a replicate's share).
     initial: parameters {name: [R, …]} at the rewind point.  dense: those of the trained dense network.
     """
 
@@ -63,13 +65,13 @@ class Run:
         initial, masks, frozen = ({name: value[k].clone() for name, value in part.items()} for part in parts)
         return Ticket(initial, masks, seed, round, frozen or None, self.network)
 
-    def add(self, arm: str, round: int, masks: Masks, fitted: Fit, frozen: Params | None = None) -> None:
-        """Record one trained round."""
+    def add(self, arm: str, round: int, masks: Masks, start: Params, fitted: Fit, frozen: Params | None = None) -> None:
+        """Record one round, trained from `start`."""
         self._masks[arm, round] = masks
         if frozen is not None and any((frozen[name].ne(0) & ~masks[name]).any() for name in frozen):
             self._frozen[arm, round] = frozen
         self._histories[arm, round] = fitted.history
-        self._rows.append(rows(arm, round, masks, fitted))
+        self._rows.append(rows(arm, round, masks, effective(start, masks, frozen), fitted))
 
     def copy_round(self, other: "Run", arm: str, round: int, as_arm: str) -> None:
         """Take over a round of another run under another arm's name."""
@@ -178,16 +180,16 @@ def _read_table(path: Path) -> pd.DataFrame:
     )
 
 
-def rows(arm: str, round: int, masks: Masks, fitted: Fit) -> pd.DataFrame:
-    """The rows of `Run.table` for one trained round: one a seed."""
+def rows(arm: str, round: int, masks: Masks, start: Params, fitted: Fit) -> pd.DataFrame:
+    """The rows of `Run.table` for one round, trained from effective parameters `start`: one a seed."""
     history = fitted.history
     check = history.early_stop_check
     count = len(history.seeds)
-    alive = sum((fitted.params[name] != 0).flatten(1).sum(1) for name in masks)  # [R]
+    nonzero = sum((start[name] != 0).flatten(1).sum(1) for name in masks)  # [R]
     size = sum(mask[0].numel() for mask in masks.values())
     columns: dict[str, Tensor] = {
         "kept": 1 - sparsity(masks)["overall"],
-        "nonzero": alive.double() / size,
+        "nonzero": nonzero.double() / size,
         "accuracy_at_start": history.test_accuracy[:, 0],
         "test_accuracy": history.test_accuracy[:, -1],
         "test_accuracy_early_stop": history.test_accuracy[torch.arange(count), check],

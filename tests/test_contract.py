@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lthkit import actions, criteria, masks
+from lthkit import actions, criteria, masks, training
 from lthkit.data import Dataset
 from lthkit.networks import Dense
 from lthkit.streams import streams
@@ -17,10 +17,21 @@ DATA = Dataset.from_tensors("small", *pairs())
 SEEDS = [3, 1, 8]
 
 
-def world(dtype=torch.float32):
-    """(initial, final, kept): parameters of three replicates before and after training, about half of them pruned."""
-    initial = {name: value.to(dtype) for name, value in stack(1, NETWORK.shapes, len(SEEDS)).items()}
-    final = {name: value.to(dtype) for name, value in stack(2, NETWORK.shapes, len(SEEDS)).items()}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def world(dtype=torch.float32, device="cpu", rough=False):
+    """(initial, final, kept): parameters of three replicates before and after training, about half of them pruned.
+
+    rough: multiples of a half, so that there are ties, zeros, flipped signs and weights that did not move.
+    """
+    initial, final = (
+        {
+            name: ((2 * value).round() / 2 if rough else value).to(device=device, dtype=dtype)
+            for name, value in stack(seed, NETWORK.shapes, len(SEEDS)).items()
+        }
+        for seed in (1, 2)
+    )
     kept = masks.prune({name: final[name].abs() for name in NETWORK.prunable}, masks.ones(final, NETWORK.prunable), 0.5)
     return initial, {name: value * kept.get(name, True) for name, value in final.items()}, kept
 
@@ -48,10 +59,12 @@ TABLE += [(starts, name) for name in actions.MASK_1]
 TABLE += [(zeroed, name) for name in actions.MASK_0]
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("call, name", TABLE, ids=[f"{call.__name__}-{name}" for call, name in TABLE])
-def test_every_criterion_and_action_keeps_the_contract(call, name, dtype):
-    initial, final, kept = world(dtype)
+def test_every_criterion_and_action_keeps_the_contract(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
     before = clone(initial), clone(final), clone(kept)
     found = call(name, initial, final, kept, SEEDS)
 
@@ -64,9 +77,24 @@ def test_every_criterion_and_action_keeps_the_contract(call, name, dtype):
     for layer, value in found.items():
         assert value.shape == final[layer.removeprefix("frozen ")].shape
         assert value.is_floating_point() and not value.isnan().any()
+        assert value.device == final["fc1.weight"].device and not value.requires_grad
         assert call is scores or value.isfinite().all()
     if call is zeroed:
         assert {f"frozen {layer}" for layer in kept} == set(found) - set(initial)
+
+    # biases are those of before the draw, the training or the action; pruned weights are what the mask-0 action says
+    biases = {layer: value for layer, value in found.items() if layer in set(initial) - set(kept)}
+    if call is starts:
+        own = final if name == "continue" else initial
+        unpruned = {layer: own[layer] for layer in biases}
+        drawn = {layer: torch.zeros_like(value) for layer, value in biases.items()}
+        assert same_bits(biases, drawn if name.endswith("reinit") else unpruned)
+    if call is zeroed:
+        assert same_bits(biases, {layer: initial[layer] for layer in biases})
+        effective = training.effective({n: found[n] for n in initial}, kept, {n: found[f"frozen {n}"] for n in kept})
+        for layer, mask in kept.items():
+            allowed = (effective[layer] == 0) | (effective[layer] == initial[layer])
+            assert allowed[~mask].all()
 
     # inputs unchanged, and no memory shared that training could write to
     assert same_bits(initial, before[0]) and same_bits(final, before[1]) and same_bits(kept, before[2])
@@ -88,8 +116,23 @@ def test_every_criterion_and_action_keeps_the_contract(call, name, dtype):
         assert same_bits(one, alone(first, k))
 
 
+@pytest.mark.parametrize("scope", ["layer", "global"])
 @pytest.mark.parametrize("name", criteria.CRITERIA)
-def test_every_criterion_can_be_pruned_by(name):
+def test_every_criterion_can_be_pruned_by_and_revives_nothing(name, scope):
+    for rough in (False, True):
+        initial, final, kept = world(rough=rough)
+        after = masks.prune(scores(name, initial, final, kept, SEEDS), kept, 0.5, scope)
+        assert not any((after[layer] & ~mask).any() for layer, mask in kept.items())
+        groups = [[layer] for layer in kept] if scope == "layer" else [list(kept)]
+        for group in groups:
+            alive, left = (sum(part[layer].flatten(1).sum(1) for layer in group) for part in (kept, after))
+            assert left.tolist() == [count - round(0.5 * count) for count in alive.tolist()]
+
+
+@pytest.mark.parametrize("name", criteria.CRITERIA)
+def test_every_criterion_scores_a_layer_that_keeps_nothing(name):
     initial, final, kept = world()
-    after = masks.prune(scores(name, initial, final, kept, SEEDS), kept, 0.5)
-    assert all(mask.sum() < kept[layer].sum() for layer, mask in after.items())
+    kept["fc2.weight"] = torch.zeros_like(kept["fc2.weight"])
+    found = scores(name, initial, final, kept, SEEDS)
+    assert not any(value.isnan().any() for value in found.values())
+    assert not masks.prune(found, kept, 0.5)["fc2.weight"].any()

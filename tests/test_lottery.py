@@ -1,6 +1,8 @@
 """The procedure: train, prune, rewind, again; and what its arms and controls share."""
 
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -8,15 +10,15 @@ import pytest
 import torch
 
 from lthkit import data, lottery
-from lthkit.actions import rewind
-from lthkit.criteria import large_final
+from lthkit.actions import MASK_0, MASK_1, rewind
+from lthkit.criteria import CRITERIA, large_final
 from lthkit.data import Dataset
 from lthkit.lottery import Arm, retrain, search
 from lthkit.networks import Dense, lenet_300_100
 from lthkit.streams import stream
 from lthkit.training import evaluate
 
-from .oracles import clone, module, order, pairs, prune, same_bits, train, worst
+from .oracles import clone, measures, module, order, pairs, prune, same_bits, train, worst
 
 
 class Double(Dense):
@@ -207,6 +209,81 @@ def test_the_same_search_gives_the_same_bits_and_a_seed_does_not_know_its_neighb
         assert same_bits(alone.masks(round=number), masks)
 
 
+# --- any combination ---
+
+
+def test_every_pair_of_actions_can_be_an_arm_and_gives_what_it_gives_alone():
+    arms = [Arm(f"{a} {b}", mask_1=a, mask_0=b) for a in MASK_1 for b in MASK_0]
+    run = small(arms=arms, rounds=2, epochs=1)
+    for arm in arms:
+        for number, count in ((1, 29), (2, 17)):
+            kept = run.masks(arm.name, number)
+            assert [int(mask.sum()) for mask in kept["fc1.weight"]] == [count] * 3
+            assert not any((kept[name] & ~mask).any() for name, mask in run.masks(arm.name, number - 1).items())
+    for arm in (arms[6], arms[17], arms[31]):
+        alone = small(mask_1=arm.mask_1, mask_0=arm.mask_0, rounds=2, epochs=1)
+        assert torch.equal(alone.history(round=2).val_loss, run.history(arm.name, 2).val_loss)
+
+
+@pytest.mark.parametrize("scope, schedule", [("layer", "iterative"), ("global", "iterative"), ("global", "one_shot")])
+def test_every_criterion_can_be_an_arm(scope, schedule):
+    arms = [Arm(name, criterion=name) for name in CRITERIA]
+    run = small(arms=arms, rounds=2, epochs=1, scope=scope, schedule=schedule)
+    for arm in arms:
+        kept = [sum(int(mask.sum()) for mask in run.masks(arm.name, number).values()) for number in (0, 1, 2)]
+        expected = {"layer": [103, 65, 41], "global": [103, 62, 37]}[scope]
+        assert [count / 3 for count in kept] == expected
+
+
+class Watch:
+    """A mask-0 action that remembers what it saw and said."""
+
+    def __init__(self, action):
+        self.action, self.seen = action, []
+
+    def __call__(self, start, initial, final, masks):
+        acted = self.action(start, initial, final, masks)
+        self.seen.append({"final": clone(final), "masks": masks, "start": clone(acted[0]), "frozen": clone(acted[1])})
+        return acted
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd", "weight_decay": 0.1}, {"weight_decay": 0.1}])
+@pytest.mark.parametrize("name", MASK_0)
+def test_frozen_weights_never_move_and_stay_what_they_first_became(name, settings):
+    watch = Watch(MASK_0[name])
+    run = small(mask_0=watch, **settings)
+    for before, after in pairwise(watch.seen):
+        for layer, mask in before["masks"].items():
+            held = before["frozen"][layer]
+            assert torch.equal(after["final"][layer][~mask], held[~mask])  # whatever momentum and decay say
+            assert torch.equal(after["frozen"][layer][~mask], held[~mask])
+            start = before["start"][layer][mask]  # all zeros, which variant 2 can give, have no gradient
+            assert not start.any() or not torch.equal(after["final"][layer][mask], start)
+            assert name == "zero" or held[~mask].any()
+    for layer, held in watch.seen[-1]["frozen"].items():
+        assert name != "freeze" or torch.equal(held, run.initial[layer])
+
+
+@pytest.mark.parametrize("name", MASK_0)
+def test_the_table_counts_and_measures_what_a_round_starts_from(name):
+    watch = Watch(MASK_0[name])
+    run = small(mask_0=watch)
+    for number, seen in enumerate(watch.seen, 1):
+        start = dict(seen["start"])
+        for layer, mask in seen["masks"].items():
+            start[layer] = torch.where(mask, start[layer], seen["frozen"][layer])
+        part = run.table[run.table["round"] == number]
+        nonzero = sum((start[layer].numpy() != 0).reshape(3, -1).sum(1) for layer in seen["masks"]) / SIZE
+        assert part.nonzero.tolist() == pytest.approx(nonzero.tolist())
+        _, accuracy = measures(start, DOUBLE.test_x, DOUBLE.test_y)
+        assert part.accuracy_at_start.tolist() == pytest.approx(accuracy.tolist())
+        pruned = 1 - part.kept.to_numpy()
+        bounds = {"zero": (0, 0), "freeze": (1, 1), "variant_1": (0.1, 0.9), "variant_2": (-1, 0.8)}[name]
+        frozen = (part.nonzero.to_numpy() - part.kept.to_numpy()) / pruned  # share of the pruned weights
+        assert (frozen >= bounds[0] - 1e-9).all() and (frozen <= bounds[1] + 1e-9).all()
+    assert (run.table[run.table["round"] == 0].nonzero == 1).all()
+
+
 # --- controls ---
 
 
@@ -274,7 +351,7 @@ def never(*given, **settings):
     "change, said",
     [
         ({"criterion": "largest"}, r"criterion 'largest'.*large_final.*random"),
-        ({"mask_1": "rewnd"}, r"mask-1 action 'rewnd'.*continue, reinit, rewind"),
+        ({"mask_1": "rewnd"}, r"mask-1 action 'rewnd'.*continue.*reinit.*rewind"),
         ({"mask_0": "nil"}, r"mask-0 action 'nil'.*zero"),
         ({"schedule": "twice"}, r"'twice'.*iterative, one_shot"),
         ({"scope": "local"}, r"'local'.*layer, global"),
@@ -291,6 +368,8 @@ def never(*given, **settings):
         ({"arms": [Arm("a"), Arm("a")]}, "'a', 'a'"),
         ({"arms": [Arm("a", criterion="largest")]}, "'largest'"),
         ({"criterion": ["large_final"]}, "large_final"),
+        ({"snapshot_at": [3]}, "snapshot_at cannot be set for a whole search.*training.fit"),
+        ({"masks": None, "round": 2}, "masks, round cannot be set"),
     ],
 )
 def test_a_bad_search_is_refused_before_any_training(change, said, monkeypatch):
@@ -322,12 +401,57 @@ def test_a_bad_training_setting_is_refused_before_any_step(change, said, monkeyp
         ({"mask_0": "nil"}, "'nil'.*zero"),
         ({"arm": "other"}, r"\['rewind'\].*'other'"),
         ({"rounds": [1, 9]}, "no round 9.*0, 1, 2, 3"),
+        ({"frozen": {}}, "frozen cannot be set"),
     ],
 )
 def test_a_bad_control_is_refused_before_any_training(found, change, said, monkeypatch):
     monkeypatch.setattr(lottery, "fit", never)
     with pytest.raises(ValueError, match=said):
         retrain(found, **change)
+
+
+def scores_of(value):
+    return lambda evidence: {name: value(mask) for name, mask in evidence.masks.items()}
+
+
+def no_scores(evidence):
+    return [mask.double() for mask in evidence.masks.values()]
+
+
+def only_start(start, initial, final, masks):
+    return start
+
+
+@pytest.mark.parametrize(
+    "change, error, said",
+    [
+        ({"criterion": no_scores}, TypeError, "criterion returns a dict.*no_scores gave list"),
+        ({"criterion": scores_of(lambda mask: torch.full(mask.shape, np.nan))}, ValueError, "fc1.weight.*144 NaN"),
+        ({"criterion": scores_of(lambda mask: mask[0].double())}, ValueError, r"fc1.weight.*\(8, 6\).*\(3, 8, 6\)"),
+        ({"criterion": lambda evidence: {}}, ValueError, "no scores for.*fc1.weight"),
+        ({"mask_1": lambda *given: None}, TypeError, "mask-1 action returns a dict.*NoneType"),
+        ({"mask_1": lambda *given: {}}, ValueError, "parameters must be"),
+        ({"mask_1": lambda *given: {n: v * np.nan for n, v in given[1].items()}}, ValueError, "fc1.weight.*not finite"),
+        ({"mask_0": only_start}, TypeError, r"\(start, frozen\).*only_start"),
+        ({"mask_0": lambda s, i, f, m: (s, {n: i[n][0] for n in m})}, ValueError, "frozen 'fc1.weight' has shape"),
+    ],
+)
+def test_a_callable_that_returns_something_else_is_named(change, error, said):
+    change = {"mask_0": lambda start, *given: (start, {})} | change  # no built-in action that would trip over it first
+    with pytest.raises(error, match=said):
+        small(**change)
+
+
+def test_a_criterion_without_its_evidence_is_named():
+    with pytest.raises(ValueError, match="snip.*no data"):
+        small(criterion=lambda evidence: CRITERIA["snip"](replace(evidence, data=None)), rounds=1)
+
+
+def test_a_layer_without_kept_weights_is_named():
+    rates = dict.fromkeys(NETWORK.prunable, 0.0) | {"fc2.weight": 1.0}
+    assert not small(rate=rates, rounds=1, mask_1="signed_constant").masks(round=1)["fc2.weight"].any()
+    with pytest.raises(ValueError, match="fc2.weight keeps no weight"):
+        small(rate=rates, rounds=1, mask_1="reshuffle")
 
 
 def test_a_search_that_diverges_says_so():
@@ -356,3 +480,17 @@ def test_winning_tickets_on_real_handwriting(digits):
     dense, ticket, fresh = accuracy(digits, 0), accuracy(digits, 8), accuracy(control, 8)
     assert ticket >= fresh + 10, (dense, ticket, fresh)
     assert ticket >= dense - 6, (dense, ticket, fresh)
+
+
+def test_signs_carry_the_ticket_and_sizes_do_not(digits):
+    """Zhou et al. (2019), under the ticket's own masks: with the initial signs any size does, without them none."""
+
+    def accuracy(**actions):
+        return 100 * retrain(digits, rounds=[8], **actions).table.query("round == 8").test_accuracy.mean()
+
+    ticket = 100 * digits.table.query("round == 8").test_accuracy.mean()
+    for name in ("reinit", "reshuffle", "constant"):
+        unsigned, signed = accuracy(mask_1=name), accuracy(mask_1=f"signed_{name}")
+        assert unsigned < ticket - 5 and signed > ticket - 4, (name, ticket, unsigned, signed)
+        assert signed - unsigned > 0.8 * (ticket - unsigned), (name, ticket, unsigned, signed)
+    assert accuracy(mask_1="rewind", mask_0="variant_1") > ticket + 1
