@@ -90,13 +90,19 @@ def train_module(module: nn.Sequential, dataset: data.Dataset, steps: int, batch
     check()
 
 
-def products(widths: list[int], batch: int, steps: int) -> Callable[[], None]:
-    """The matrix products of dense layers and nothing else: one a layer forward, two backward, one for the first layer."""
+def products(widths: list[int], batch: int, steps: int, hidden: str) -> Callable[[], None]:
+    """The matrix products of dense layers and nothing else: one a layer forward, two backward, one for the first layer.
+
+    hidden: "out, in" or "in, out", how the weights and gradients of the hidden layers lie in memory; which is faster
+    depends on the number of threads.  The small output layer is [out, in], the faster for it in any case.
+    """
     inputs = [torch.rand(batch, n) for n in widths[:-1]]
     deltas = [torch.rand(batch, n) for n in widths[1:]]
-    weights = [torch.rand(n_out, n_in) for n_in, n_out in pairwise(widths)]
     outputs, back = [torch.empty_like(delta) for delta in deltas], [torch.empty_like(h) for h in inputs]
-    grads = [torch.empty_like(weight) for weight in weights]
+    turned = [hidden == "in, out"] * (len(widths) - 2) + [False]
+    shapes = list(zip(pairwise(widths), turned, strict=True))
+    weights = [torch.rand(n_in, n_out).t() if turn else torch.rand(n_out, n_in) for (n_in, n_out), turn in shapes]
+    grads = [torch.empty_like(weight) for weight in weights]  # in the same layout
 
     def run():
         for _ in range(steps):
@@ -151,7 +157,8 @@ def mnist_sized(repeats: int, steps: int = 100) -> None:
 
     # Set-up, checks and the shuffle, which a real training spreads over thousands of steps, are timed apart: in a call
     # of one step, which is taken off.
-    sides = {"products": products([784, 300, 100, 10], 60, steps)}
+    layouts = ("out, in", "in, out")
+    sides = {f"products, [{layout}]": products([784, 300, 100, 10], 60, steps, layout) for layout in layouts}
     for name, side in {
         "one": lambda n: fit(one, None, n),
         "four": lambda n: fit(four, None, n),
@@ -163,8 +170,12 @@ def mnist_sized(repeats: int, steps: int = 100) -> None:
     for name in ("one", "four", "pruned", "module"):
         seconds[name] = [a - b for a, b in zip(seconds[name], seconds[f"{name}, a step"], strict=True)]
 
-    milliseconds = 1e3 * statistics.median(seconds["products"]) / steps
-    print(f"60,000 images of 28×28, {steps} steps of 60 images (products: {milliseconds:.2f} ms a step)")
+    best = min(layouts, key=lambda layout: statistics.median(seconds[f"products, [{layout}]"]))
+    seconds["products"] = seconds[f"products, [{best}]"]
+    print(f"60,000 images of 28×28, {steps} steps of 60 images; milliseconds a step of bare products:")
+    for layout in layouts:
+        milliseconds = 1e3 * statistics.median(seconds[f"products, [{layout}]"]) / steps
+        print(f"  hidden weights [{layout}]: {milliseconds:.3f}{', the faster: used below' if layout == best else ''}")
     show("one replicate / bare matrix products", seconds["one"], seconds["products"], "≤1.5")
     show("four replicates, per model / bare matrix products", seconds["four"], seconds["products"], "≤1.35", 1 / 4)
     show("one replicate, half pruned / bare matrix products", seconds["pruned"], seconds["products"])

@@ -126,13 +126,10 @@ def _batches(data: Dataset, generators: list[torch.Generator], batch_size: int) 
     while True:
         order = torch.stack([torch.randperm(len(images), generator=generator) for generator in generators])
         order = order.to(images.device)  # [R, N]
-        for chosen in order.split(batch_size, dim=1):
-            chosen = chosen.contiguous()  # [R, B]
+        labels = data.train_y[order]
+        for chosen, y in zip(order.split(batch_size, dim=1), labels.split(batch_size, dim=1), strict=True):
             size = chosen.shape[1]
             if size not in room:
                 room[size] = images.new_empty(chosen.numel(), images.shape[1])
-            x = torch.index_select(images, 0, chosen.view(-1), out=room[size])
-            yield (
-                x.view(len(generators), size, *shape),
-                data.train_y.index_select(0, chosen.view(-1)).view(chosen.shape),
-            )
+            x = torch.index_select(images, 0, chosen.flatten(), out=room[size])
+            yield x.view(len(generators), size, *shape), y

@@ -1,6 +1,7 @@
 """Drawing, running and differentiating replicates side by side."""
 
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -40,6 +41,16 @@ def gradients(differentiator, params, *batches):
     for x, y in batches:
         losses = step(x, y).clone()
     return grads, losses
+
+
+@contextmanager
+def torch_threads(count: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def relative(found, expected) -> float:
@@ -139,15 +150,33 @@ def test_the_own_backward_agrees_with_autograd(drawn, precision):
     assert torch.allclose(own_losses, losses, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("replicates, batch", [(1, 60), (10, 60), (4, 57), (3, 1)])
-def test_the_own_backward_agrees_with_autograd_on_the_real_network(replicates, batch):
+@examples
+@given(worlds, st.integers(2, 4))
+def test_one_replicate_is_cut_into_blocks_for_several_threads_and_stays_itself(drawn, threads):
+    """Widths that the threads divide and others, batches of two sizes in turn."""
+    hidden, classes, _, batch, seed = drawn
+    network, params, x, y = world((hidden, classes, 1, batch, seed))
+    whole, whole_losses = gradients(network.differentiator, params, (x, y))
+    with torch_threads(threads):
+        cut, losses = gradients(network.differentiator, params, (x, y))
+        again, _ = gradients(network.differentiator, params, (x, y), (1 - x[:, :1], y[:, :1]), (1 - x, y), (x, y))
+    assert relative(cut, whole) <= 1e-12 and torch.allclose(losses, whole_losses, rtol=1e-12, atol=1e-12)
+    assert same_bits(again, cut)
+
+
+@pytest.mark.parametrize(
+    "replicates, batch, threads",
+    [(1, 60, 1), (10, 60, 1), (4, 57, 1), (3, 1, 1), (1, 60, 2), (1, 57, 3), (1, 1, 4), (4, 60, 2)],
+)
+def test_the_own_backward_agrees_with_autograd_on_the_real_network(replicates, batch, threads):
     digits = data.load("digits")
     network = lenet_300_100(digits)
     params = network.init(range(replicates))
     chosen = torch.arange(replicates * batch).view(replicates, batch)
     x, y = digits.train_x[chosen], digits.train_y[chosen]
-    own, _ = gradients(network.differentiator, params, (x, y))
-    by_autograd, _ = gradients(lambda *a: Network.differentiator(network, *a), params, (x, y))
+    with torch_threads(threads):
+        own, _ = gradients(network.differentiator, params, (x, y))
+        by_autograd, _ = gradients(lambda *a: Network.differentiator(network, *a), params, (x, y))
     assert relative(own, by_autograd) <= 1e-6
 
 
