@@ -1,16 +1,19 @@
 """Lottery tickets, tested: the companion package of the course.
 
-`data`, `networks`, `masks`, `criteria`, `actions`, `training` and `lottery` run the experiments, many seeds at once;
-`report` and `plots` turn their tables into verdicts and figures.
+`data`, `networks`, `masks`, `criteria`, `actions`, `training`, `lottery` and `supermask` run the experiments, many
+seeds at once; `report` and `plots` turn their tables into verdicts and figures.
 """
 
 from importlib import import_module
 
-from lthkit import actions, criteria, data, lottery, masks, networks, report, torch_prune, training
+from lthkit import actions, criteria, data, lottery, masks, networks, report, supermask, torch_prune, training
 
 __version__ = "0.1.0"
 
-__all__ = ["actions", "criteria", "data", "lottery", "masks", "networks", "plots", "report", "torch_prune", "training"]
+__all__ = [
+    "actions", "criteria", "data", "lottery", "masks", "networks", "plots", "report", "supermask", "torch_prune",
+    "training",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

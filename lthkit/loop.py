@@ -80,7 +80,7 @@ def train(plan: Plan, start: Params, masks: Masks | None, order_seeds: list[int]
     take_step = Optimizer(plan.optimizer, flat, flat_grads, momentum=plan.momentum, weight_decay=plan.weight_decay)
     params |= buffers
     differentiate = network.differentiator(params, grads)
-    batches = _batches(data, streams(order_seeds, "batches", plan.round), plan.batch_size)
+    batches = batches_of(data, streams(order_seeds, "batches", plan.round), plan.batch_size)
 
     iterations: list[int] = []
     checks: list[tuple[Tensor, ...]] = []
@@ -119,7 +119,7 @@ def flatten(tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     return flat, {name: part.view(value.shape) for (name, value), part in zip(tensors.items(), parts, strict=True)}
 
 
-def _batches(data: Dataset, generators: list[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches_of(data: Dataset, generators: list[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (x [R, B, C, H, W], y [R, B]); each replicate goes through the data in an order of its own."""
     images, shape = data.train_x.flatten(1), data.train_x.shape[1:]
     room: dict[int, Tensor] = {}

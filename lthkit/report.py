@@ -243,7 +243,7 @@ def _sign(column: str) -> int:
 
 def _unit(column: str) -> tuple[float, str, int]:
     """(factor, unit, digits) to show a column in: shares in points, the rest as it is."""
-    if "accuracy" in column or column in ("kept", "nonzero"):
+    if "accuracy" in column or "share" in column or column in ("kept", "nonzero"):
         return 100, " points", 1
     if "iteration" in column:
         return 1, " iterations", 0

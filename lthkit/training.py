@@ -89,11 +89,11 @@ def count_iterations(
     data: Dataset, epochs: int = 10, iterations: int | None = None, batch_size: int = 60, **others
 ) -> int:
     """How many iterations `fit` makes with these settings; the other settings do not matter."""
-    _check_count("batch_size", batch_size, 1)
-    _check_count("epochs", epochs, 0)
+    check_count("batch_size", batch_size, 1)
+    check_count("epochs", epochs, 0)
     if iterations is None:
         return epochs * math.ceil(len(data.train_y) / batch_size)
-    _check_count("iterations", iterations, 0)
+    check_count("iterations", iterations, 0)
     return iterations
 
 
@@ -139,19 +139,19 @@ def fit(
     Raises ValueError, naming tensor and value, for parameters or masks that do not fit, or settings out of range.
     """
     began = time.perf_counter()
-    replicates, seeds = _check_params(network, params, masks, frozen, seeds)
+    replicates, seeds = check_params(network, params, masks, frozen, seeds)
     params = {name: params[name].detach() for name in network.shapes}
     order_seeds = seeds if order_seeds is None else [index(seed) for seed in order_seeds]
     total = count_iterations(data, epochs, iterations, batch_size)
     eval_every = count_iterations(data, 1, None, batch_size) if eval_every is None else eval_every
-    _check_count("eval_every", eval_every, 1)
+    check_count("eval_every", eval_every, 1)
     snapshot_at = set(snapshot_at)
-    _check_settings(total, lr, snapshot_at, replicates, order_seeds)
+    check_settings(total, lr, snapshot_at, replicates, order_seeds)
 
     start = effective(params, masks, frozen)
     like = start[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
-    _check_images(network, start, data)
+    check_images(network, start, data)
     plan = Plan(
         network, data, total, batch_size, eval_every, snapshot_at, round, optimizer, lr, momentum, weight_decay, lr_schedule
     )  # fmt: skip
@@ -207,7 +207,7 @@ def _joined(parts: list[Params]) -> Params:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _check_params(network, params, masks, frozen, seeds) -> tuple[int, list[int]]:
+def check_params(network, params, masks, frozen, seeds) -> tuple[int, list[int]]:
     if set(params) != set(network.shapes):
         raise ValueError(f"parameters must be {list(network.shapes)}, got {list(params)}")
     like = params[network.prunable[0]]
@@ -245,12 +245,12 @@ def _check_params(network, params, masks, frozen, seeds) -> tuple[int, list[int]
     return replicates, seeds
 
 
-def _check_count(name: str, count: int, least: int) -> None:
+def check_count(name: str, count: int, least: int) -> None:
     if not isinstance(count, Integral) or count < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
 
 
-def _check_images(network: Network, start: Params, data: Dataset) -> None:
+def check_images(network: Network, start: Params, data: Dataset) -> None:
     """One image through the network tells whether the two fit."""
     try:
         with torch.no_grad():
@@ -264,7 +264,7 @@ def _check_images(network: Network, start: Params, data: Dataset) -> None:
         )
 
 
-def _check_settings(total, lr, snapshot_at, replicates, order_seeds) -> None:
+def check_settings(total, lr, snapshot_at, replicates, order_seeds) -> None:
     if not (lr > 0 and math.isfinite(lr)):
         raise ValueError(f"lr must be a positive number, got {lr}")
     outside = sorted(i for i in snapshot_at if not 0 <= i <= total)

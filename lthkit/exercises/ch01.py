@@ -7,6 +7,7 @@ import torch
 
 from lthkit.exercises.answers import Fault, form
 from lthkit.exercises.engine import Mistake, Task
+from lthkit.exercises.values import options
 
 GOALS = ("count what a mask removes", "say what it does not save")
 
@@ -198,26 +199,14 @@ def _verify_guesses(args: tuple, got: object) -> Fault | None:
     return None if speedup > 0 else Fault(f"{speedup:g} times as fast is not possible: 1 means equally fast.", got=got)
 
 
-_SAVED = {
-    "A": ("not less", "The weights keep their tensor: a zero takes as many bytes as any other number."),
-    "B": ("not less", "A dense product multiplies the zeros as well; section 1 showed it with infinity."),
-    "C": ("not less", "Adam keeps its averages in tensors of the weight's shape, zeros included."),
-    "D": ("less", "This is what the mask is for: a pruned weight counts as zero, whatever its input is."),
-    "E": ("less", "That file holds no zeros: look at the lowest line of the figure in section 5."),
+_SAVED = {"A": "not less", "B": "not less", "C": "not less", "D": "less", "E": "less"}
+_SAVED_WHY = {
+    "A": "The weights keep their tensor: a zero takes as many bytes as any other number.",
+    "B": "A dense product multiplies the zeros as well; section 1 showed it with infinity.",
+    "C": "Adam keeps its averages in tensors of the weight's shape, zeros included.",
+    "D": "This is what the mask is for: a pruned weight counts as zero, whatever its input is.",
+    "E": "That file holds no zeros: look at the lowest line of the figure in section 5.",
 }
-
-
-def _verify_saved(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, dict) or set(got) != set(_SAVED):
-        return Fault(f"Give a dict with the keys {', '.join(_SAVED)}.", got=got)
-    for letter, answer in got.items():
-        right, why = _SAVED[letter]
-        if answer not in ("less", "not less"):
-            return Fault(f'{letter}: answer "less" or "not less", not {answer!r}.', got=got)
-        if answer != right:
-            return Fault(f"{letter}: {why}", got=got)
-    return None
-
 
 TASKS = (
     Task(
@@ -338,7 +327,7 @@ TASKS = (
         "runs over all of them. D is what the mask is for: a pruned weight counts as zero. E is another way to store "
         "the network. The mask makes it possible, but does not write that file.",
         next="Which hardware or format would turn D into B? Chapter 10 comes back to it.",
-        verify=_verify_saved,
-        answer={letter: right for letter, (right, _) in _SAVED.items()},
+        verify=options("ABCDE", ("less", "not less"), _SAVED, _SAVED_WHY),
+        answer=_SAVED,
     ),
 )

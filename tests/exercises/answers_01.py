@@ -224,7 +224,7 @@ WRONG = {
             (saved("not less, not less, less, less, less"), "C: Adam"),
             (saved("not less, not less, not less, not less, less"), "D: This"),
             (saved("not less, not less, not less, less, not less"), "E: That"),
-            (saved("yes, not less, not less, less, less"), "not 'yes'"), ("A", "keys A, B")],
+            (saved("yes, not less, not less, less, less"), "not 'yes'"), ("A", "keys 'A'")],
 }  # fmt: skip
 RIGHT = {
     "1.0": [(512, 50, 1), [0, 80.0, 10]],

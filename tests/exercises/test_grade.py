@@ -89,7 +89,7 @@ def test_a_loop_that_never_ends_is_stopped_and_what_was_judged_counts(notebook):
 
 def test_a_kernel_that_dies_is_reported_and_only_json_reaches_the_output(notebook):
     name = "my answers.ipynb"
-    path = notebook(name, f'{RECORD}record("1.1", "wrong", "Too few. Again.")', "os._exit(3)", 'check("0.1", 2)')
+    path = notebook(name, f'{RECORD}record("1.1", "wrong", "Too few. Again.")', "os._exit(3)", 'check("1.2", 2)')
     said = run(path, "--json", "-")
     found = json.loads(said.stdout)
     assert said.exit_code == 0 and found["ended"] == DIED

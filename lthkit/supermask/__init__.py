@@ -1,0 +1,10 @@
+"""Supermasks: masks that make a network of frozen weights compute (Zhou et al. 2019).
+
+`by_criterion` takes them from a trained network, `learn` learns a probability of each weight, `edge_popup` a score.
+"""
+
+from lthkit.supermask.frozen import WEIGHTS, Supermask
+from lthkit.supermask.learned import Learned, edge_popup, learn
+from lthkit.supermask.one_shot import OneShot, by_criterion
+
+__all__ = ["WEIGHTS", "Learned", "OneShot", "Supermask", "by_criterion", "edge_popup", "learn"]

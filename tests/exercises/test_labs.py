@@ -1,0 +1,146 @@
+"""Each lab and its chapter's tasks belong together, and a lab with the reference solutions filled in is all correct."""
+
+import ast
+import importlib
+import inspect
+import textwrap
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lthkit.exercises.engine import CORRECT, Task, tasks
+from lthkit.exercises.grade import FINISHED, checked, grade
+
+ROOT = Path(__file__).parents[2]
+LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
+HEADINGS = {
+    "predict": "Predict {id}: {title} ({difficulty}, {minutes} minutes)",
+    "build": "Exercise {id}: {title} (build, {difficulty}, {minutes} minutes)",
+    "find the bug": "Exercise {id}: {title} (find the bug, {difficulty}, {minutes} minutes)",
+    "interpret": "Interpret {id}: {title} ({difficulty}, {minutes} minutes)",
+}
+
+of_every_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.stem)
+
+
+def tasks_of(lab: Path) -> list[Task]:
+    return [task for task in tasks().values() if task.chapter == int(lab.name[:2])]
+
+
+def places(lab: Path) -> list[tuple[str, str, str]]:
+    """(id, source of the cell that checks it, source of the cell above) for each check of a lab, in order."""
+    cells = nbformat.read(lab, as_version=4).cells
+    return [
+        (id, cell.source, above.source if above.cell_type == "markdown" else "")
+        for above, cell in pairwise(cells) if cell.cell_type == "code" for id in checked(cell.source)
+    ]  # fmt: skip
+
+
+PLACES = [pytest.param(lab, *place, id=place[0]) for lab in LABS for place in places(lab)]
+of_every_check = pytest.mark.parametrize(("lab", "id", "source", "above"), PLACES)
+
+
+def call_of_check(source: str) -> ast.Call:
+    """The `check(...)` that a cell ends with."""
+    last = ast.parse(source).body[-1]
+    assert isinstance(last, ast.Expr) and isinstance(last.value, ast.Call), source
+    assert last.value.func.id == "check", source
+    return last.value
+
+
+def defined(source: str) -> dict[str, tuple[str, list[str]]]:
+    """The functions of a cell: by name, their source and the names of their arguments."""
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    return {f.name: (ast.get_source_segment(source, f), [a.arg for a in f.args.args]) for f in functions}
+
+
+@of_every_lab
+def test_a_lab_checks_the_tasks_of_its_chapter_in_their_order(lab):
+    assert [id for id, *_ in places(lab)] == [task.id for task in tasks_of(lab)]
+    assert tasks_of(lab)
+
+
+def test_each_chapter_with_tasks_has_a_lab():
+    assert {task.chapter for task in tasks().values()} == {int(lab.name[:2]) for lab in LABS}
+
+
+@of_every_check
+def test_a_task_stands_under_its_heading_with_its_goal(lab, id, source, above):
+    task = tasks()[id]
+    heading = HEADINGS[task.kind].format(**vars(task))
+    lines = above.splitlines()
+    found = [n for n, line in enumerate(lines) if line.lstrip("# ").lstrip("0123456789").strip() == heading]
+    assert len(found) == 1, f"no line {heading!r} above {id}"
+    assert lines[found[0]].startswith("#") and f"*Goal: {task.goal}.*" in "\n".join(lines[found[0] :])
+
+
+@of_every_check
+def test_the_cell_of_a_task_ends_with_its_only_check_and_holds_its_functions(lab, id, source, above):
+    task = tasks()[id]
+    call = call_of_check(source)
+    assert checked(source) == [id] and call.args[0].value == id and len(call.args) == 2
+    if task.reference is None:
+        return
+    functions = defined(source)
+    blank, arguments = functions[call.args[1].id]
+    assert call.args[1].id == task.reference.__name__
+    assert arguments == list(inspect.signature(task.reference).parameters)
+    assert ast.get_docstring(ast.parse(blank).body[0]), f"{id}: a docstring says what to return"
+    if task.faulty:
+        assert functions[task.faulty.__name__][0] == textwrap.dedent(inspect.getsource(task.faulty)).strip()
+
+
+@of_every_lab
+def test_the_chapter_promises_what_the_tasks_practise(lab):
+    (page,) = ROOT.glob(f"book/{lab.name[:2]}_*.md")
+    (promise,) = [line for line in page.read_text().splitlines() if line.startswith("**After this chapter you can**")]
+    goals = importlib.import_module(f"lthkit.exercises.ch{lab.name[:2]}").GOALS
+    assert [goal for goal in goals if goal in promise] == list(goals)
+
+
+@of_every_lab
+def test_a_lab_imports_the_exercises_and_ends_with_the_progress(lab):
+    sources = [cell.source for cell in nbformat.read(lab, as_version=4).cells if cell.cell_type == "code"]
+    assert any("from lthkit.exercises import check, hint, mine, progress, solution\n" in source for source in sources)
+    assert sources[-1].splitlines()[-1] == "progress()"
+
+
+def filled(source: str) -> str:
+    """A cell with the reference solution put in before its check, under the name that is used there."""
+    if not checked(source):
+        return source
+    call, (id,) = call_of_check(source), checked(source)
+    task, lines = tasks()[id], source.splitlines()
+    if task.reference is None:
+        answer = f"{ast.unparse(call.args[1])} = {task.answer!r}"
+    else:
+        answer = f"{task.solution()}\n\n\n{call.args[1].id} = {task.reference.__name__}"
+    return "\n".join([*lines[: call.lineno - 1], answer, *lines[call.lineno - 1 :]])
+
+
+def test_how_a_cell_is_filled_in():
+    assert filled("x = 1") == "x = 1"
+    assert filled('a = None\nb = None\nc = None\ncheck("1.0", (a, b, c))').endswith(
+        '(a, b, c) = (400, 30, 2)\ncheck("1.0", (a, b, c))'
+    )
+    source = filled('def mine(weights, mask, rate):\n    """Prune."""\n    ...\n\n\ncheck("1.1", mine)')
+    assert source.endswith('    return new_mask\n\n\nmine = prune_layer\ncheck("1.1", mine)')
+    assert compile(source, "cell", "exec")
+
+
+@pytest.mark.labs
+@of_every_lab
+def test_a_lab_with_the_reference_solutions_is_all_correct(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("LTHKIT_QUICK", "1")
+    notebook = nbformat.read(lab, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = filled(cell.source)
+    nbformat.write(notebook, tmp_path / lab.name)
+    done = grade(tmp_path / lab.name, time_limit=300)
+    assert done.raised == []
+    assert done.ended == FINISHED
+    assert {id: verdict.message for id, verdict in done.verdicts.items() if verdict.status != CORRECT} == {}
+    assert list(done.verdicts) == [task.id for task in tasks_of(lab)]
