@@ -178,7 +178,7 @@ _TRUE_WHY = {
     "A": "The weights are frozen: section 7 compares them bit for bit.",
     "B": "There is one logit for each weight, and every step moves all of them.",
     "C": "It is what comes out. The first logit shifts it, but nothing sets it.",
-    "D": "Each draw is another mask, and so another network. The mean of ten is reported.",
+    "D": "A learned mask is random: each draw is another one. The mean of ten draws is reported.",
 }
 
 TASKS = (
@@ -286,7 +286,7 @@ TASKS = (
             "Two are true. One of them is about the weights, one about the draws.",
         ),
         why="The weights are as they were drawn (A). But each has a logit, and the optimizer trains all logits with the "
-        "labels (B). The kept share follows from the labels and the start (C). Every draw is a network of its own (D).",
+        "labels (B). The kept share follows from the labels and the start (C). Every draw is another mask (D).",
         next="Count what is trained: how many logits has LeNet-300-100 on digits?",
         verify=options("ABCD", (True, False), _TRUE, _TRUE_WHY),
         answer=_TRUE,
