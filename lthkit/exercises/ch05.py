@@ -311,14 +311,14 @@ TASKS = (
         trials=_rounds,
         faulty=both_large_faulty,
         mistakes=(
+            Mistake(
+                "A sum of ranks lets one make up for the other. Both must be large: take the smaller.", _sum_of_ranks
+            ),
             Mistake(_COUNTED, both_large_faulty),
             Mistake(_COUNTED, _ranked_among_all),
             Mistake("You rank by value. The criterion asks for large magnitudes: is an abs() missing?", _by_value),
             Mistake(
                 "The larger of two ranks asks for one large magnitude. Both must be large: take the smaller.", _either
-            ),
-            Mistake(
-                "A sum of ranks lets one make up for the other. Both must be large: take the smaller.", _sum_of_ranks
             ),
             Mistake(
                 "You compare |initial| with |final|. What they have in common is the rank, not the size.",

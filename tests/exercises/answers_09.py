@@ -187,7 +187,7 @@ WRONG = {
     "9.3": [(mean_logit, "mean of the logits"), (swapped, "are swapped"), (shares_pruned, "shares pruned"),
             (counts, "are counts"), (half_on_the_logit, "would be 0"), (only_two, "not 3 values")],
     "9.4": [(said([False, False, False, True]), "A: The weights"), (said([True, True, False, True]), "B: There is"),
-            (said([True, False, True, True]), "C: It is"), (said([True, False, False, False]), "D: Each draw"),
+            (said([True, False, True, True]), "C: It is"), (said([True, False, False, False]), "D: A learned"),
             (said(["yes", False, False, False]), "not 'yes'"), (True, "keys 'A'")],
 }  # fmt: skip
 RIGHT = {
