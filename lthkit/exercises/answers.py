@@ -24,7 +24,11 @@ def compare(expected, got, what: str = "Your function") -> Fault | None:
     if isinstance(expected, nn.Module) and isinstance(got, nn.Module):
         expected, got = dict(expected.state_dict()), dict(got.state_dict())
     if isinstance(expected, tuple | list):
-        if not isinstance(got, tuple | list) or len(got) != len(expected):
+        if isinstance(got, Tensor | np.ndarray) and got.ndim and len(got) == len(expected):
+            got = tuple(got)
+        if isinstance(got, tuple | list) and len(got) != len(expected):
+            return Fault(f"{what} returns {len(got)} values, not {len(expected)} values.", expected, got)
+        if not isinstance(got, tuple | list):
             return Fault(f"{what} returns {kind_of(got)}, not {len(expected)} values.", expected, got)
         faults = (compare(e, g, what) for e, g in zip(expected, got, strict=True))
         return next((fault for fault in faults if fault), None)

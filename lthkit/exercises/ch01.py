@@ -76,6 +76,8 @@ def _layers_for_percentiles(rng: np.random.Generator) -> list[tuple]:
 def _score_tables(rng: np.random.Generator) -> list[tuple]:
     """Scores with and without ties; keep runs from none to all."""
     drawn = [(torch.full((2, 2), float(rng.normal())), 2)]
+    near = 1 + torch.from_numpy(rng.permutation(12)).view(3, 4) * 2.0**-23
+    drawn.append((near.float(), 6))
     for rows, columns, keep in [(1, 3, 1), (2, 2, 4), (2, 3, 0), (4, 5, 7)]:
         drawn.append((torch.from_numpy(rng.normal(size=(rows, columns)).astype("float32")), keep))
         drawn.append((torch.from_numpy(rng.integers(0, 2, size=(rows, columns)).astype("float32")), keep))

@@ -92,10 +92,10 @@ def _ladders(rng: np.random.Generator) -> list[tuple]:
     3 weights at 0.5 show what `int` does, 4 at 0.25 what `>` does.  At 0.29 of 100 the two faults cancel,
     and at 0.36 of 10 in the first of two rounds only.
     """
-    fixed = [(3, 0.5, 1), (4, 0.25, 1), (5, 0.2, 0), (5, 0.0, 2), (5, 0.5, 2), (10, 0.36, 2), (60, 0.36, 3),
+    fixed = [(3, 0.5, 1), (4, 0.25, 1), (5, 0.2, 0), (5, 0.0, 2), (5, 0.5, 1), (5, 0.5, 2), (10, 0.36, 2), (60, 0.36, 3),
              (100, 0.29, 1)]  # fmt: skip
     drawn = [(rng.normal(size=(1, count)), rate, rounds) for count, rate, rounds in fixed]
-    while len(drawn) < 10:
+    while len(drawn) < 11:
         rows, columns, rounds = (int(n) for n in rng.integers(2, 8, size=3))
         rate = round(float(rng.uniform(0.1, 0.6)), 2)
         if left_after(rows * columns, rate, rounds)[-1] > rounds + 1:

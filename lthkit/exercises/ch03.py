@@ -62,6 +62,9 @@ def _networks(rng: np.random.Generator) -> list[tuple]:
         _drawn(rng, model, dtype)
         x = torch.from_numpy(rng.normal(size=(count, *shape))).to(dtype)
         drawn.append((model, x, torch.from_numpy(rng.integers(0, classes, size=count))))
+    for model, *_ in drawn:
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
     with torch.no_grad():
         medium.fc1.weight[0, 0] = 0.0
     return drawn
@@ -80,6 +83,7 @@ def _models(rng: np.random.Generator) -> list[tuple]:
         nn.Sequential(OrderedDict([("block", block), ("flat", nn.Flatten()), (names[2], nn.Linear(m, k))])),
         nn.Sequential(nn.Conv1d(n, m, 2), nn.GroupNorm(1, m), nn.Sequential(nn.ReLU(), nn.Linear(m, k, bias=False))),
         nn.Sequential(nn.Embedding(k, n), nn.LayerNorm(n)),
+        nn.Sequential(nn.ConvTranspose1d(n, m, 2), nn.Conv1d(m, k, 2), nn.Bilinear(n, m, k)),
     ]
     for model in models:
         _drawn(rng, model, torch.float32)

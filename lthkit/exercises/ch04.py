@@ -186,6 +186,8 @@ def _verify_ticket(args: tuple, got: tuple) -> Fault | None:
 def _why_off(args: tuple, net: nn.Module, now: dict[str, Tensor], off: list[str]) -> str:
     """The likely reason why the stored values named in `off` are not the first ones."""
     before, masks, first = args
+    if all(name in masks and not compare(first[name] * masks[name], now[name]) for name in off):
+        return "Every stored value goes back to its first value, the pruned ones too. The mask makes them 0."
     for name in set(off) & set(masks):
         weight = net.get_submodule(name.removesuffix(".weight")).weight.detach()
         if not (compare(first[name], weight) and compare(first[name] * masks[name], weight)):
@@ -196,8 +198,6 @@ def _why_off(args: tuple, net: nn.Module, now: dict[str, Tensor], off: list[str]
         return "The masks are right, but nothing is rewound: copy the first values into the parameters."
     if not set(off) & set(masks):
         return f"Not rewound: {', '.join(off)}. Biases have first values as well."
-    if all(name in masks and not compare(first[name] * masks[name], now[name]) for name in off):
-        return "Every stored value goes back to its first value, the pruned ones too. The mask makes them 0."
     return f"Not rewound: {', '.join(off)}. The parameter behind a pruned weight is `weight_orig`."
 
 

@@ -84,8 +84,10 @@ def _layers_of_round_two(rng: np.random.Generator) -> list[tuple]:
 def _trained_layers(rng: np.random.Generator) -> list[tuple]:
     """(initial, final, mask), with weights kept and pruned; the pruned ones are not all 0 at first, nor all unmoved."""
     shapes, drawn = (*SHAPES, (3, 8), (5, 9)), []
-    while len(drawn) < len(shapes):
-        initial, final, mask = _layer(rng, *shapes[len(drawn)])
+    away = torch.tensor([[1.0, -2.0, 0.5]]) * float(rng.uniform(0.5, 2))
+    drawn.append((away, away * torch.tensor([[1.5, 1.2, 0.5]]), torch.tensor([[False, True, False]])))
+    while len(drawn) < 1 + len(shapes):
+        initial, final, mask = _layer(rng, *shapes[len(drawn) - 1])
         if mask.any() and initial[~mask].any() and (final != initial).any():
             drawn.append((initial, final, mask))
     return drawn
@@ -110,6 +112,8 @@ def _verify_next(args: tuple, got: object) -> Fault | None:
 
 def _verify_agreement(args: tuple, got: object) -> Fault | None:
     expected = agreement(*args)
+    if isinstance(got, torch.Tensor | np.ndarray) and got.ndim == 1:
+        got = tuple(got)
     if not isinstance(got, tuple | list) or len(got) != 2:
         return Fault("Return two numbers: share, cosine.", expected, got)
     for name, want, have in zip(("share", "cosine"), expected, got, strict=True):

@@ -53,6 +53,8 @@ def _trained_layers(rng: np.random.Generator) -> list[tuple]:
     initial = _normal(rng, 1, 4).abs() * torch.tensor([[1.0, -1.0, -1.0, 1.0]])
     return [
         (initial, torch.tensor([[0.5, 3.0, 1.0, 2.0]]), 2),
+        (torch.ones(2, 3), torch.full((2, 3), 0.5), 2),
+        (torch.ones(1, 2), torch.tensor([[0.5, 2.0]]), 0),
         *drawn,
     ]  # by size the second and the fourth, by sign not
 

@@ -122,7 +122,7 @@ def judge(task: Task, answer: object, seed: int) -> Verdict:
     except Endless as endless:
         return Verdict(task.id, CRASHED, f"{endless}{_at(endless.where)}. Does a loop never end?", "endless", seed=seed)
     except Crashed as crash:
-        if _has_blank(answer):
+        if "ellipsis" in str(crash).lower() and _has_blank(answer):
             return Verdict(task.id, NOT_ATTEMPTED, "a blank ... is left to fill in", seed=seed)
         return Verdict(task.id, CRASHED, f"{crash}{_at(crash.where)}", "crash", {"input": crash.given}, seed)
     except Exception as error:  # noqa: BLE001 (a check that cannot read an answer says so)
@@ -153,6 +153,7 @@ def _judge_function(task: Task, function: object, seed: int) -> Verdict:
     if _is_blank(function):
         return Verdict(task.id, NOT_ATTEMPTED, "not attempted", seed=seed)
     wrong: list[tuple[tuple, object, Fault]] = []
+    right: list[tuple] = []
     for args in task.trials(np.random.default_rng(seed)):
         given = copied(args)
         try:
@@ -176,21 +177,25 @@ def _judge_function(task: Task, function: object, seed: int) -> Verdict:
             continue
         if fault := task.verify(args, got):
             wrong.append((args, got, fault))
+        else:
+            right.append(args)
     if not wrong:
         return Verdict(task.id, CORRECT, task.next, seed=seed)
-    mistake, wrong = _diagnose(task, wrong)
+    mistake, wrong = _diagnose(task, wrong, right)
     args, _, fault = min(wrong, key=lambda case: _size(case[0]))
     mistake = mistake or fault.mistake
     example = {"input": _shown(task, args), "expected": show(fault.expected), "got": show(fault.got)}
     return Verdict(task.id, WRONG, mistake, mistake, example, seed)
 
 
-def _diagnose(task: Task, wrong: list[tuple[tuple, object, Fault]]) -> tuple[str, list[tuple[tuple, object, Fault]]]:
+def _diagnose(task, wrong, right) -> tuple[str, list[tuple[tuple, object, Fault]]]:
     """What the known mistake behind the wrong outcomes says, and the cases that show it; else nothing, and all cases."""
     best, shown = "", []
     for known in task.mistakes:
         made = [case for case in wrong if _makes(task, known, *case)]
-        if len(made) > max(len(shown), len(wrong) / 2):
+        if len(made) > max(len(shown), len(wrong) / 2) and sum(_wrong(task, known, args) for args in right) <= len(
+            made
+        ):
             best, shown = known.says, made
     return best, shown or wrong
 
@@ -202,6 +207,13 @@ def _makes(task: Task, known: Mistake, args: tuple, got: object, fault: Fault) -
     except Crashed:
         return False
     return compare(made, got) is None and task.verify(args, made) is not None
+
+
+def _wrong(task, known, args):
+    try:
+        return task.verify(args, task.run(known.does, args)) is not None
+    except Crashed:
+        return True
 
 
 def _shown(task: Task, args: tuple) -> str:

@@ -7,7 +7,6 @@ import math
 import random
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,20 +46,26 @@ def limited(work: Callable[[], object], seconds: float, files: tuple[str, ...] =
     is stopped then.  Only a call that never comes back to Python, inside compiled code, cannot be stopped.
     """
     outcome: dict[str, object] = {}
+    done = threading.Event()
 
     def run() -> None:
         try:
             outcome["value"] = work()
         except BaseException as error:  # noqa: BLE001 (whatever it is, it belongs to the caller)
             outcome["error"] = error
+        finally:
+            done.set()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        frame = sys._current_frames().get(thread.ident)
-        where = _line(_stack(frame), files)
-        threading.Thread(target=_stop, args=(thread,), daemon=True).start()
+    try:
+        in_time = done.wait(seconds)
+    except KeyboardInterrupt:  # after it, thread.is_alive() is not to be trusted
+        _stop(thread, done)
+        raise
+    if not in_time:
+        where = _line(_stack(sys._current_frames().get(thread.ident)), files)
+        _stop(thread, done)
         raise Endless(seconds, where)
     if "error" in outcome:
         raise outcome["error"]
@@ -91,7 +96,11 @@ def copied(value):
         return type(value)(copied(part) for part in value)
     if isinstance(value, dict):
         return {key: copied(part) for key, part in value.items()}
-    return copy.deepcopy(value)
+    result = copy.deepcopy(value)
+    if isinstance(value, nn.Module):  # deepcopy leaves out the gradients
+        for old, new in zip(value.parameters(), result.parameters(), strict=True):
+            new.grad = None if old.grad is None else old.grad.clone()
+    return result
 
 
 def alike(a, b) -> bool:
@@ -103,7 +112,7 @@ def alike(a, b) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.dtype == b.dtype and alike(torch.as_tensor(a), torch.as_tensor(b))
     if isinstance(a, nn.Module) and isinstance(b, nn.Module):
-        return alike(dict(a.state_dict()), dict(b.state_dict()))
+        return alike(dict(a.state_dict()), dict(b.state_dict())) and _mode(a) == _mode(b)
     if isinstance(a, torch.Generator) and isinstance(b, torch.Generator):
         return torch.equal(a.get_state(), b.get_state())
     if type(a) is not type(b):
@@ -114,6 +123,10 @@ def alike(a, b) -> bool:
         return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
     both_nan = isinstance(a, float) and math.isnan(a) and math.isnan(b)
     return a is b or both_nan or bool(a == b)
+
+
+def _mode(model):
+    return [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
 
 
 @contextmanager
@@ -145,9 +158,10 @@ def _line(frames: list[tuple[str, int]], files: tuple[str, ...]) -> str:
     return own[-1] if own else ""
 
 
-def _stop(thread: threading.Thread) -> None:
-    for _ in range(50):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
-        time.sleep(0.05)
-        if not thread.is_alive():
+def _stop(thread: threading.Thread, done: threading.Event) -> None:
+    """For at most half a second: code that catches everything, or that never comes back to Python, runs on."""
+    for _ in range(10):
+        if done.is_set():
             return
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stop))
+        done.wait(0.05)
