@@ -117,7 +117,8 @@ def filled(source: str) -> str:
         answer = f"{ast.unparse(call.args[1])} = {task.answer!r}"
     else:
         answer = f"{task.solution()}\n\n\n{call.args[1].id} = {task.reference.__name__}"
-    return "\n".join([*lines[: call.lineno - 1], answer, *lines[call.lineno - 1 :]])
+    patience = "__import__('lthkit.exercises.engine').exercises.engine.LIMIT = 60"  # beside another lab, 4 s may not do
+    return "\n".join([*lines[: call.lineno - 1], patience, answer, *lines[call.lineno - 1 :]])
 
 
 def test_how_a_cell_is_filled_in():
