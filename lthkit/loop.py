@@ -113,10 +113,13 @@ def train(plan: Plan, start: Params, masks: Masks | None, order_seeds: list[int]
 
 
 def flatten(tensors: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """One flat copy of all tensors, and views into it of the old names and shapes."""
-    flat = torch.cat([value.flatten() for value in tensors.values()])
-    parts = flat.split([value.numel() for value in tensors.values()])
-    return flat, {name: part.view(value.shape) for (name, value), part in zip(tensors.items(), parts, strict=True)}
+    """One flat copy of all tensors, and contiguous views into it of the old names and shapes."""
+    sizes = [value.numel() for value in tensors.values()]
+    flat = next(iter(tensors.values())).new_empty(sum(sizes))
+    views = {}
+    for (name, value), part in zip(tensors.items(), flat.split(sizes), strict=True):
+        views[name] = part.view(value.shape).copy_(value)
+    return flat, views
 
 
 def batches_of(data: Dataset, generators: list[torch.Generator], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,11 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Integral
 from operator import index
-from threading import Event
 
 import pandas as pd
 import torch
@@ -19,10 +17,9 @@ from lthkit.loop import Plan, Trained, evaluate, train
 from lthkit.masks import Masks, Params, validate
 from lthkit.networks import Network
 from lthkit.streams import as_seeds
+from lthkit.threads import in_parts
 
 __all__ = ["Fit", "History", "count_iterations", "effective", "evaluate", "fit"]
-
-WORKERS = 4  # beyond this many threads Python itself is what they wait for
 
 
 @dataclass(frozen=True)
@@ -169,38 +166,12 @@ def fit(
 
 
 def _train_parts(plan: Plan, start: Params, masks: Masks | None, order_seeds: list[int], bar: tqdm) -> list[Trained]:
-    """Train the stack in as many parts as there are threads to use, each in a thread of its own.
-
-    One thread a part needs no barrier between the cores in every operation.  Where another program holds a core, two
-    threads that share each operation wait for each other, and were seen to take fifty times as long.
-    """
-    before = torch.get_num_threads()
-    on_cpu = start[plan.network.prunable[0]].device.type == "cpu"
-    workers = min(before, len(order_seeds), WORKERS) if on_cpu and plan.network.threads_safe else 1
-    if workers == 1:
-        return [train(plan, start, masks, order_seeds, lambda: bar.update() or True)]
-    stopped = Event()
-    bounds = [len(order_seeds) * k // workers for k in range(workers + 1)]
-
-    def part(k: int) -> Trained:
-        cut = slice(bounds[k], bounds[k + 1])
+    def part(cut: slice, tick: Callable[[], bool]) -> Trained:
         own_start = {name: value[cut] for name, value in start.items()}
         own_masks = None if masks is None else {name: mask[cut] for name, mask in masks.items()}
-        return train(plan, own_start, own_masks, order_seeds[cut], tick if k else tick_and_show)
+        return train(plan, own_start, own_masks, order_seeds[cut], tick)
 
-    def tick() -> bool:
-        return not stopped.is_set()
-
-    def tick_and_show() -> bool:
-        bar.update()
-        return tick()
-
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(before // workers,)) as pool:
-        try:
-            return [future.result() for future in [pool.submit(part, k) for k in range(workers)]]
-        finally:
-            stopped.set()  # an error or a keyboard interrupt ends the other parts too
-            torch.set_num_threads(before)
+    return in_parts(part, plan.network, len(order_seeds), start[plan.network.prunable[0]].is_cpu, bar)
 
 
 def _joined(parts: list[Params]) -> Params:

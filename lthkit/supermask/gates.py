@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lthkit.loop import flatten
 from lthkit.masks import Params
 
 
@@ -69,16 +70,6 @@ class TopK:
 
     def shares(self, drawn: Params, room: Params) -> dict[str, Params]:
         return {}
-
-
-def flatten(tensors: Params) -> tuple[Tensor, Params]:
-    """One flat copy of all tensors, and contiguous views into it of the old names and shapes."""
-    sizes = [value.numel() for value in tensors.values()]
-    flat = next(iter(tensors.values())).new_empty(sum(sizes))
-    views = {}
-    for (name, value), part in zip(tensors.items(), flat.split(sizes), strict=True):
-        views[name] = part.view(value.shape).copy_(value)
-    return flat, views
 
 
 def uniform(out: Tensor, generators: Sequence[torch.Generator]) -> None:

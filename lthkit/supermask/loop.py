@@ -1,23 +1,21 @@
-"""One stack of replicates, its masks learned in one thread, and the stacks side by side."""
+"""Stacks of replicates whose masks are learned."""
 
 import math
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from lthkit.data import Dataset
-from lthkit.loop import batches_of, evaluate
+from lthkit.loop import batches_of, evaluate, flatten
 from lthkit.masks import Params
 from lthkit.networks import Network
 from lthkit.optimizers import Optimizer
 from lthkit.streams import streams
-from lthkit.supermask.gates import Bernoulli, TopK, flatten
-from lthkit.training import WORKERS
+from lthkit.supermask.gates import Bernoulli, TopK
+from lthkit.threads import in_parts
 
 LEARNING, CHECKING, DRAWING = 0, 1, 2  # rounds of the "sample" streams; draw k of a learned mask is DRAWING + k
 
@@ -142,39 +140,14 @@ class Layers:
 
 
 def learn_in_parts(plan: Plan, weights: Params, start: Params, seeds: list[int]) -> Found:
-    """All replicates, in as many parts as there are threads to use, each in a thread of its own."""
-    before = torch.get_num_threads()
-    on_cpu = next(iter(start.values())).is_cpu
-    workers = min(before, len(seeds), WORKERS) if on_cpu and plan.network.threads_safe else 1
+    """All replicates, in as many parts as there are threads to use."""
+
+    def part(cut: slice, tick: Callable[[], bool]) -> Found:
+        own = [{name: value[cut] for name, value in tensors.items()} for tensors in (weights, start)]
+        return learn_part(plan, *own, seeds[cut], tick)
+
     with tqdm(total=plan.total, desc="learning masks", unit=" steps", leave=False, delay=2) as bar:
-        if workers == 1:
-            return learn_part(plan, weights, start, seeds, lambda: bar.update() or True)
-        stopped = Event()
-        bounds = [len(seeds) * k // workers for k in range(workers + 1)]
-
-        def part(k: int) -> Found:
-            cut = slice(bounds[k], bounds[k + 1])
-            own = [{name: value[cut] for name, value in tensors.items()} for tensors in (weights, start)]
-            try:
-                return learn_part(plan, *own, seeds[cut], tick if k else tick_and_show)
-            except BaseException:
-                stopped.set()  # an error ends the other parts too
-                raise
-
-        def tick() -> bool:
-            return not stopped.is_set()
-
-        def tick_and_show() -> bool:
-            bar.update()
-            return tick()
-
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(before // workers,)) as pool:
-            try:
-                parts = [future.result() for future in [pool.submit(part, k) for k in range(workers)]]
-            finally:
-                stopped.set()  # as does a keyboard interrupt
-                torch.set_num_threads(before)
-    return _joined(parts)
+        return _joined(in_parts(part, plan.network, len(seeds), next(iter(start.values())).is_cpu, bar))
 
 
 def _joined(parts: list[Found]) -> Found:
