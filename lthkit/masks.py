@@ -11,10 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lthkit.stacks import Masks, Params
 from lthkit.streams import streams
-
-Params = dict[str, Tensor]
-Masks = dict[str, Tensor]
 
 
 def ones(params: Params, prunable: Sequence[str]) -> Masks:

@@ -6,13 +6,15 @@ from numbers import Real
 
 import pandas as pd
 
+from lthkit.checks import lookup
 from lthkit.criteria import CRITERIA, Criterion, Evidence
 from lthkit.data import Dataset
-from lthkit.masks import Params, ones, prune, sparsity
+from lthkit.masks import ones, prune, sparsity
 from lthkit.networks import Network
+from lthkit.stacks import Params
 from lthkit.streams import as_seeds, streams
-from lthkit.supermask.frozen import Supermask, check_kept, freeze
-from lthkit.training import check_params, evaluate, fit
+from lthkit.supermask.frozen import Supermask, check_kept, check_replicates, effective_under, frozen_weights
+from lthkit.training import evaluate, fit
 
 
 @dataclass(frozen=True)
@@ -57,29 +59,26 @@ def by_criterion(
         check_kept(share)
     if not shares or len(set(shares)) < len(shares):
         raise ValueError(f"kept must hold different shares, at least one, got {shares}")
-    if not callable(criterion) and (not isinstance(criterion, str) or criterion not in CRITERIA):
-        raise ValueError(f"unknown criterion {criterion!r}: known are {', '.join(sorted(CRITERIA))}")
+    score = criterion if callable(criterion) else lookup("criterion", criterion, CRITERIA)
     if final is not None and fit_settings:
         raise ValueError(f"final is given, so that nothing is trained: leave out {', '.join(fit_settings)}")
     seeds = as_seeds(seeds)
     initial = network.init(seeds) if initial is None else initial
-    frozen = freeze(initial, network, weights)
+    frozen = frozen_weights(initial, network, weights)
     if final is None:
         final = fit(network, initial, data, seeds=seeds, **fit_settings).params
     for params in (initial, final):
-        check_params(network, params, None, None, seeds)
+        check_replicates(network, params, seeds)
 
     like = initial[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
     dense = ones(initial, network.prunable)
-    score = criterion if callable(criterion) else CRITERIA[criterion]
     scores = score(Evidence(network, initial, final, dense, data, streams(seeds, "sample")))
     tables, best = [], None
     for share in shares:
         rates = {name: (1 - share) * relative for name, relative in network.rates.items()}
         masks = prune(scores, dense, rates, generators=streams(seeds, "ties"))
-        mask = Supermask(network, tuple(seeds), frozen, masks, False, pd.DataFrame())
-        params = mask.params()
+        params = effective_under(masks, frozen, rescale=False)
         val, test = (
             evaluate(network, params, x, y)[1] for x, y in ((data.val_x, data.val_y), (data.test_x, data.test_y))
         )

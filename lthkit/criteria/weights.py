@@ -1,21 +1,11 @@
-"""Mask criteria: a score for each weight; the largest scores are kept.
-
-A criterion is a function of `Evidence` that returns {name: [R, …]}, the shape of the masks.  `lottery.search` takes any
-such function, or one of the names in `CRITERIA`.  wi is the initial weight, wf the trained one, g the gradient of the
-loss by the effective initial weights.  The criteria that need gradients stand in `lthkit.saliency`.
-"""
+"""Criteria that look at the weights alone: wi, the initial one, and wf, the trained one."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lthkit.evidence import Evidence
-from lthkit.saliency import fisher, gradient, grasp, snip, synflow
-
-__all__ = ["CRITERIA", "Criterion", "Evidence"]
-
-Criterion = Callable[[Evidence], dict[str, Tensor]]
+from lthkit.criteria.evidence import Evidence
 
 
 def large_final(evidence: Evidence) -> dict[str, Tensor]:
@@ -103,24 +93,3 @@ def _smaller_rank(evidence: Evidence, size: Callable[[Tensor], Tensor]) -> dict[
 def _rank(values: Tensor) -> Tensor:
     """For each value, how many are smaller: equal values have equal ranks."""
     return torch.searchsorted(values.sort().values, values).double()
-
-
-CRITERIA: dict[str, Criterion] = {
-    "large_final": large_final,
-    "small_final": small_final,
-    "large_init": large_init,
-    "small_init": small_init,
-    "large_init_large_final": large_init_large_final,
-    "small_init_small_final": small_init_small_final,
-    "magnitude_increase": magnitude_increase,
-    "movement": movement,
-    "random": random,
-    "large_final_same_sign": large_final_same_sign,
-    "magnitude_increase_same_sign": magnitude_increase_same_sign,
-    "magnitude": large_final,
-    "gradient": gradient,
-    "snip": snip,
-    "grasp": grasp,
-    "fisher": fisher,
-    "synflow": synflow,
-}

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from lthkit.data import Dataset
-from lthkit.masks import Masks, Params, validate
+from lthkit.masks import validate
 from lthkit.networks import Network
+from lthkit.stacks import Masks, Params
 
 
 @dataclass(frozen=True)

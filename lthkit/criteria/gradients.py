@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lthkit.evidence import Evidence
-from lthkit.masks import Masks, Params, prune
+from lthkit.criteria.evidence import Evidence
+from lthkit.masks import prune
+from lthkit.stacks import Masks, Params, cut, join
 
 BATCH = 60
-COPIES, ROOM = 16, 2**24  # for `fisher`: images that get a replicate each, and numbers that these may fill together
+COPIES, NUMBERS = 16, 2**24  # for `fisher`: images that get a replicate each, and numbers that these may fill together
 STEPS, LOWEST = 100, 1e-3  # SynFlow's pruning steps (Tanaka et al. 2020), and the share kept after them
 
 
@@ -36,7 +37,7 @@ def _alone(score: Callable[[Evidence], Params]) -> Callable[[Evidence], Params]:
             scores = [score(one) for one in _replicates(evidence)]
         except RuntimeError as error:
             raise ValueError(f"{score.__name__} cannot differentiate {evidence.network.name}: {error}") from error
-        return {name: torch.cat([one[name] for one in scores]) for name in evidence.masks}
+        return join(scores)
 
     return criterion
 
@@ -45,10 +46,8 @@ def _replicates(evidence: Evidence) -> Iterator[Evidence]:
     like = evidence.initial[next(iter(evidence.masks))]
     data = evidence.data.to(device=like.device, dtype=like.dtype)
     for k, generator in enumerate(evidence.generators):
-        initial, final, masks = (
-            {name: value[k : k + 1].detach() for name, value in part.items()}
-            for part in (evidence.initial, evidence.final, evidence.masks)
-        )
+        one = slice(k, k + 1)
+        initial, final, masks = (cut(part, one) for part in (evidence.initial, evidence.final, evidence.masks))
         initial |= {name: initial[name].masked_fill(~mask, 0) for name, mask in masks.items()}
         # cloned: a forward in training mode writes into its buffers
         initial |= {name: initial[name].clone() for name in evidence.network.buffers}
@@ -101,7 +100,7 @@ def fisher(one: Evidence) -> Params:
     """
     total = {name: torch.zeros_like(one.final[name]) for name in one.masks}
     images = one.data.train_x
-    size = max(1, min(COPIES, ROOM // sum(value.numel() for value in total.values())))
+    size = max(1, min(COPIES, NUMBERS // sum(value.numel() for value in total.values())))
     for x in images.split(size):
         copies = {name: value.expand(len(x), *value.shape[1:]) for name, value in one.final.items()}
         leaves, params = _leaves(copies, one.masks)
