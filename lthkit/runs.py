@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from lthkit.data import Dataset
-from lthkit.masks import Masks, Params, read_tensors, sparsity, validate, write_tensors
+from lthkit.files import read_1
+from lthkit.masks import Masks, Params, sparsity, validate
 from lthkit.networks import Network
-from lthkit.tickets import FORMAT, Ticket, prefixed, with_prefix
+from lthkit.tickets import Ticket, prefixed, with_prefix
 from lthkit.training import Fit, History, effective
+
+FORMAT = 1
 
 
 class Run:
@@ -127,6 +130,15 @@ class Run:
             raise
 
 
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a dict of tensors in format 1."""
+    from safetensors.torch import save_file
+
+    order = {"order": json.dumps(list(tensors))}  # the format sorts its names
+    # clone: the format refuses tensors that share memory
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path, order)
+
+
 def load(folder: str | Path) -> Run:
     """Read a run that `Run.save` wrote; its `network` and `data` are None until set.
 
@@ -144,7 +156,7 @@ def load(folder: str | Path) -> Run:
     if number != FORMAT:
         raise ValueError(f"{folder} has format {number!r}, this lthkit reads format {FORMAT}: update lthkit")
     try:
-        return _restore(head, _read_table(folder / "table.csv"), read_tensors(folder / "tensors.safetensors"))
+        return _restore(head, _read_table(folder / "table.csv"), read_1(folder / "tensors.safetensors"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} holds a damaged run ({error}): save it again") from error
 

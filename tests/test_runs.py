@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from lthkit import lottery, masks
+from lthkit import files, lottery
 from lthkit.data import Dataset
 from lthkit.lottery import Arm, retrain, search
+from lthkit.files import read_1
 from lthkit.networks import Dense
+from lthkit.runs import write_tensors
 from lthkit.tickets import Ticket
 from lthkit.training import fit
 
@@ -170,10 +172,10 @@ def without(*prefixes):
     """Break a run by leaving out tensors."""
 
     def change(folder):
-        tensors = masks.read_tensors(folder / "tensors.safetensors")
+        tensors = read_1(folder / "tensors.safetensors")
         left = {name: value for name, value in tensors.items() if not name.startswith(prefixes)}
         assert len(left) < len(tensors)
-        masks.write_tensors(left, folder / "tensors.safetensors")
+        write_tensors(left, folder / "tensors.safetensors")
 
     return change
 
@@ -273,17 +275,27 @@ def test_a_file_without_a_ticket_is_named(run, tmp_path):
         Ticket.load(path)
     whole = run.ticket(round=1, seed=5, arm="first")
     whole.save(path)
-    tensors = masks.read_tensors(path)
-    others = [
+    head, tensors = files.read(path, "ticket")
+    broken = [
         run.masks("first", 1),
-        {"head": torch.tensor(1)},
-        {"head": torch.tensor([1, 5])},
-        {"head": torch.tensor([9, 5, 1])} | {name: value for name, value in tensors.items() if name != "head"},
         {name: value for name, value in tensors.items() if not name.startswith("mask")},
         {name: value for name, value in tensors.items() if not name.startswith("initial/fc2.weight")},
     ]
-    for other in others:
-        masks.write_tensors(other, path)
+    for other in broken:
+        files.write(path, "ticket", other, head)
+        with pytest.raises(ValueError, match="ticket"):
+            Ticket.load(path)
+    old = {"head": torch.tensor([1, 5, 1])} | tensors  # of format 1, where the head was a tensor
+    broken = [
+        *broken,
+        {"head": torch.tensor(1)},
+        {"head": torch.tensor([1, 5])},
+        tensors,
+        old | {"head": torch.tensor([9, 5, 1])},
+        *({"head": old["head"]} | other for other in broken),
+    ]
+    for other in broken:
+        write_tensors(other, path)
         with pytest.raises(ValueError, match="ticket"):
             Ticket.load(path)
     path.write_bytes(b"\xff" * 50)
