@@ -3,14 +3,13 @@
 `Masks` is a dict from a weight's name to a tensor [R, …] of the weight's own shape; True means kept.
 """
 
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lthkit import files
 from lthkit.stacks import Masks, Params
 from lthkit.streams import streams
 
@@ -74,9 +73,7 @@ def prune(
     """
     validate(masks)
     _check_scores(scores, masks)
-    if scope not in ("layer", "global"):
-        raise ValueError(f"unknown scope {scope!r}: known are layer, global")
-    rates = _rates(rate, masks, scope)
+    rates = check_rates(rate, masks, scope)
     replicates = next(iter(masks.values())).shape[0]
     generators = streams(range(replicates), "ties") if generators is None else generators
     if len(generators) != replicates:
@@ -121,7 +118,11 @@ def _check_scores(scores: dict[str, Tensor], masks: Masks) -> None:
             raise ValueError(f"scores {name!r} hold {bad} NaN among the alive weights: did the training diverge?")
 
 
-def _rates(rate: float | dict[str, float], masks: Masks, scope: str) -> dict[str, float]:
+def check_rates(rate: float | dict[str, float], names: Iterable[str], scope: str) -> dict[str, float]:
+    """The rate of each layer, or ValueError."""
+    if scope not in ("layer", "global"):
+        raise ValueError(f"unknown scope {scope!r}: known are layer, global")
+    masks = list(names)
     if isinstance(rate, dict):
         if scope == "global":
             raise ValueError("scope='global' ranks all layers together and takes one float rate, got a dict")
@@ -135,43 +136,13 @@ def _rates(rate: float | dict[str, float], masks: Masks, scope: str) -> dict[str
 
 
 def save(masks: Masks, path: str | Path) -> None:
-    """Write masks to one safetensors file.  A failed write leaves nothing behind."""
+    """Write masks to one safetensors file.  A failed write leaves what was there before."""
     validate(masks)
-    write_tensors(masks, path)
+    files.write(path, "masks", masks)
 
 
 def load(path: str | Path) -> Masks:
     """Read masks that `save` wrote.  Raises FileNotFoundError, or ValueError for a file that holds no masks."""
-    masks = read_tensors(path)
+    _, masks = files.read(path, "masks", old=True)
     validate(masks)
     return masks
-
-
-def write_tensors(tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Write a dict of tensors as safetensors: first beside the target, then moved onto it in one step."""
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    order = {"order": json.dumps(list(tensors))}  # the format sorts its names
-    try:
-        # clone: the format refuses tensors that share memory
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, part, order)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read what `write_tensors` wrote; a damaged file is a ValueError that names it."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            names = json.loads((file.metadata() or {}).get("order", "null")) or file.keys()
-            return {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); save it again") from None

@@ -9,29 +9,33 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from lthkit.criteria import gradients, weights
 from lthkit.criteria.evidence import Evidence
+from lthkit.criteria.gradients import fisher, gradient, grasp, snip, synflow
+from lthkit.criteria.weights import (
+    large_final, large_final_same_sign, large_init, large_init_large_final, magnitude_increase,
+    magnitude_increase_same_sign, movement, random, small_final, small_init, small_init_small_final,
+)  # fmt: skip
 
 __all__ = ["CRITERIA", "Criterion", "Evidence"]
 
 Criterion = Callable[[Evidence], dict[str, Tensor]]
 
 CRITERIA: dict[str, Criterion] = {
-    "large_final": weights.large_final,
-    "small_final": weights.small_final,
-    "large_init": weights.large_init,
-    "small_init": weights.small_init,
-    "large_init_large_final": weights.large_init_large_final,
-    "small_init_small_final": weights.small_init_small_final,
-    "magnitude_increase": weights.magnitude_increase,
-    "movement": weights.movement,
-    "random": weights.random,
-    "large_final_same_sign": weights.large_final_same_sign,
-    "magnitude_increase_same_sign": weights.magnitude_increase_same_sign,
-    "magnitude": weights.large_final,
-    "gradient": gradients.gradient,
-    "snip": gradients.snip,
-    "grasp": gradients.grasp,
-    "fisher": gradients.fisher,
-    "synflow": gradients.synflow,
+    "large_final": large_final,
+    "small_final": small_final,
+    "large_init": large_init,
+    "small_init": small_init,
+    "large_init_large_final": large_init_large_final,
+    "small_init_small_final": small_init_small_final,
+    "magnitude_increase": magnitude_increase,
+    "movement": movement,
+    "random": random,
+    "large_final_same_sign": large_final_same_sign,
+    "magnitude_increase_same_sign": magnitude_increase_same_sign,
+    "magnitude": large_final,
+    "gradient": gradient,
+    "snip": snip,
+    "grasp": grasp,
+    "fisher": fisher,
+    "synflow": synflow,
 }

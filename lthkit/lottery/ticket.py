@@ -6,12 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lthkit import torch_prune
-from lthkit.masks import Masks, Params, read_tensors, write_tensors
+from lthkit import files, torch_prune
 from lthkit.networks import Network
-from lthkit.training import effective
-
-FORMAT = 1  # of saved runs and tickets
+from lthkit.stacks import Masks, Params, effective
 
 
 @dataclass(frozen=True)
@@ -66,28 +63,37 @@ class Ticket:
 
     def save(self, path: str | Path) -> None:
         """Write the ticket as one safetensors file."""
-        head = {"head": torch.tensor([FORMAT, self.seed, self.round])}
-        parts = {"initial": self.initial, "mask": self.masks, "frozen": self.frozen or {}}
-        write_tensors(head | {k: v for prefix, part in parts.items() for k, v in prefixed(prefix, part).items()}, path)
+        tensors = files.pack(initial=self.initial, mask=self.masks, frozen=self.frozen or {})
+        files.write(path, "ticket", tensors, {"seed": int(self.seed), "round": int(self.round)})
 
     @classmethod
     def load(cls, path: str | Path, network: Network | None = None) -> "Ticket":
         """Read what `save` wrote.  network: needed for `to_module` and `to_dense` only, as it is not saved.
 
-        Raises FileNotFoundError, or ValueError for a file that holds no ticket.
+        Raises FileNotFoundError, or ValueError for a file that holds no ticket, or one of another network.
         """
-        tensors = read_tensors(path)
-        initial, masks, frozen = (with_prefix(prefix, tensors) for prefix in ("initial", "mask", "frozen"))
-        head = tensors.get("head", torch.tensor([])).flatten().tolist()
-        fits = all(name in initial and initial[name].shape == mask.shape for name, mask in masks.items())
-        if len(head) != 3 or head[0] != FORMAT or not masks or not fits:
-            raise ValueError(f"{path} holds no ticket of format {FORMAT}: was it written by Ticket.save?")
-        return cls(initial, masks, head[1], head[2], frozen or None, network)
+        head, tensors = files.read(path, "ticket", old=True)
+        initial, masks, frozen = (files.unpack(prefix, tensors) for prefix in ("initial", "mask", "frozen"))
+        seed, round = (head["seed"], head["round"]) if head else _head_1(path, tensors)
+        if not masks or any(name not in initial or initial[name].shape != mask.shape for name, mask in masks.items()):
+            raise ValueError(f"{path} holds no ticket, as its masks do not fit: was it written by Ticket.save?")
+        if network is not None:
+            _check_network(path, network, initial)
+        return cls(initial, masks, seed, round, frozen or None, network)
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+def _head_1(path: str | Path, tensors: dict[str, Tensor]) -> tuple[int, int]:
+    """Seed and round, which format 1 kept in a tensor."""
+    head = tensors.get("head", torch.tensor([])).flatten().tolist()
+    if len(head) != 3 or head[0] != 1:
+        raise ValueError(f"{path} holds no ticket: was it written by Ticket.save?")
+    return head[1], head[2]
 
 
-def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}/"): value for name, value in tensors.items() if name.startswith(f"{prefix}/")}
+def _check_network(path: str | Path, network: Network, initial: Params) -> None:
+    """Raises ValueError, naming the first that differs, unless a file holds just what the network has."""
+    there = {name: tuple(value.shape) for name, value in initial.items()}
+    for name in network.shapes | there:
+        ours, theirs = network.shapes.get(name, "no such tensor"), there.get(name, "no such tensor")
+        if ours != theirs:
+            raise ValueError(f"{path} is of another network: {name!r} is {theirs} there, {ours} in {network.name}")

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -63,6 +64,7 @@ def learn(
     *,
     snapshot_at: Iterable[int] = (),
     initial: Params | None = None,
+    checkpoint: str | Path | None = None,
     **settings,
 ) -> Learned:
     """Learn how probable each weight is in the mask, the weights themselves frozen (Zhou et al. 2019).
@@ -74,6 +76,7 @@ def learn(
     logit: where all logits start; the kept share has no other handle.
     snapshot_at: iterations whose probabilities are kept (0: the start).
     initial: parameters {name: [R, …]} in place of the network's own draw.
+    checkpoint: a folder that gets the steps of a long call; the same call at the same number of threads goes on there.
     settings: those of `training.Settings`, by name.  optimizer: "adam" or "sgd".  lr: by default 0.15 and 200, the best
     of a grid on the digits by validation accuracy.  eval_every: by default a tenth of all iterations.
     table: seed, val_accuracy and test_accuracy (means over ten drawn masks), those of the mask p > 0.5, and three kept
@@ -83,7 +86,9 @@ def learn(
     if isinstance(logit, bool) or not isinstance(logit, Real) or not math.isfinite(logit):
         raise ValueError(f"logit must be a finite number, got {logit!r}")
     settings["epochs"] = epochs
-    method = Method(network, data, seeds, weights, initial, rescale, RATES, settings, snapshot_at)
+    method = Method(
+        network, data, seeds, weights, initial, rescale, RATES, settings, snapshot_at, checkpoint, call="supermask.learn", logit=logit,
+    )  # fmt: skip
     start = {n: torch.tensor(logit).to(method.weights[n]).expand_as(method.weights[n]) for n in network.prunable}
     probabilities, buffers, history, shares, snapshots = method.learn(Bernoulli, start)
     method.weights |= buffers

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ def edge_popup(
     weights: str = "initial",
     *,
     initial: Params | None = None,
+    checkpoint: str | Path | None = None,
     **settings,
 ) -> Learned:
     """Learn a score for each weight and keep the largest |score| of each layer (Ramanujan et al. 2020).
@@ -61,7 +63,9 @@ def edge_popup(
     """
     counts = _counts(network, kept)
     settings["epochs"] = epochs
-    method = Method(network, data, seeds, weights, initial, rescale, RATES, settings)
+    method = Method(
+        network, data, seeds, weights, initial, rescale, RATES, settings, (), checkpoint, call="supermask.edge_popup", counts=counts,
+    )  # fmt: skip
     start = _first_scores(network, method.weights, method.seeds)
     scores, buffers, history, shares, snapshots = method.learn(lambda *given: Scores(*given, counts), start)
     method.weights |= buffers

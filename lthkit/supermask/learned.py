@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lthkit.checkpoints import Checkpoint
 from lthkit.checks import lookup
 from lthkit.data import Dataset
 from lthkit.masks import sparsity
@@ -114,6 +116,12 @@ class MaskLearner:
     def result(self) -> Params:
         return self.values() | self.buffers
 
+    def state(self) -> Params:
+        return {**self.buffers, "": self.flat, **self.update.state()}
+
+    def generators(self) -> list[torch.Generator]:
+        return [*self.learning, *self.checking]
+
     def _to_weights(self) -> None:
         """mask → effective weight, in place: w · mask, and times s = size / sum(mask) where layers are rescaled.
 
@@ -148,11 +156,13 @@ class Method:
     """A call that learns masks: everything checked, the weights frozen.
 
     rates: the optimizers it offers, each with its default learning rate.  settings: those of `Settings`, by name.
+    call: what else decides what is learned, for the checkpoint to know it by.
     """
 
     def __init__(
         self, network: Network, data: Dataset, seeds: int | Iterable[int], weights: str, initial: Params | None,
         rescale: bool, rates: dict[str, float], settings: dict, snapshot_at: Iterable[int] = (),
+        checkpoint: str | Path | None = None, **call,
     ):  # fmt: skip
         self.began = time.perf_counter()
         default = lookup("optimizer", settings.get("optimizer", "adam"), rates)
@@ -169,14 +179,19 @@ class Method:
         like = self.weights[network.prunable[0]]
         self.data = data.to(device=like.device, dtype=like.dtype)
         network.check_images(self.data, self.weights)
+        self.checkpoint = None
+        if checkpoint is not None:
+            call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}
+            self.checkpoint = Checkpoint(checkpoint, **call, settings=self.settings, snapshot_at=sorted(self.snapshot_at))
 
     def learn(self, learner: Callable[[Params, Params, Sequence[int], "Method"], MaskLearner], start: Params):
         """What the learner makes of the numbers `start`: (values, network buffers, history, shares, snapshots)."""
 
         def part(replicates: slice, tick: Callable[[], object]):
             weights, own, seeds = cut(self.weights, replicates), cut(start, replicates), self.seeds[replicates]
-            order = streams(seeds, "batches")
-            return run(learner(weights, own, seeds, self), self.data, self.settings, order, self.snapshot_at, tick)
+            order, steps = streams(seeds, "batches"), self.checkpoint and self.checkpoint.steps(replicates)
+            learned = learner(weights, own, seeds, self)
+            return run(learned, self.data, self.settings, order, self.snapshot_at, tick, steps)
 
         total, on_cpu = self.settings.total(self.data), next(iter(start.values())).is_cpu
         with tqdm(total=total, desc="learning masks", unit=" steps", leave=False, delay=2) as bar:

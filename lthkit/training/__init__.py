@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from lthkit.checkpoints import Checkpoint
 from lthkit.data import Dataset
 from lthkit.networks import Network
 from lthkit.stacks import Masks, Params, cut, effective, join
@@ -31,6 +33,7 @@ def fit(
     snapshot_at: Iterable[int] = (),
     round: int = 0,
     progress: tqdm | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
     **settings,
 ) -> Fit:
     """Train every replicate from `params` under its masks; the inputs are not changed.
@@ -41,6 +44,7 @@ def fit(
     seeds: one a replicate, by default 0 … R − 1.
     snapshot_at: iterations whose parameters are kept (0: the start).
     round: which "batches" stream to use.
+    checkpoint: a folder that gets the steps of a long fit; the same call at the same number of threads goes on there.
     settings: those of `Settings`, by name: epochs, iterations, batch_size, optimizer, lr, …
     Raises ValueError, naming tensor and value, for parameters or masks that do not fit, or settings out of range.
     """
@@ -60,10 +64,17 @@ def fit(
     data = data.to(device=like.device, dtype=like.dtype)
     network.check_images(data, start)
 
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        call = {"network": network, "data": data, "start": start, "masks": masks, "seeds": seeds, "round": round}
+        checkpoint = Checkpoint(
+            checkpoint, call="training.fit", **call, settings=settings, snapshot_at=sorted(snapshot_at)
+        )
+
     def part(replicates: slice, tick: Callable[[], object]) -> Learned:
         own = None if masks is None else cut(masks, replicates)
         learner = Weights(network, data, cut(start, replicates), own, settings)
-        return run(learner, data, settings, streams(order_seeds[replicates], "batches", round), snapshot_at, tick)
+        order, steps = streams(order_seeds[replicates], "batches", round), checkpoint and checkpoint.steps(replicates)
+        return run(learner, data, settings, order, snapshot_at, tick, steps)
 
     bar = tqdm(total=total, desc="training", unit=" steps", leave=False, delay=2) if progress is None else progress
     try:

@@ -24,15 +24,19 @@ class History:
     test_accuracy: Tensor
 
     @property
+    def diverged(self) -> Tensor:
+        """[R] bool: the replicates whose validation loss was not finite at some check."""
+        return ~self.val_loss.isfinite().all(1)
+
+    @property
     def early_stop_check(self) -> Tensor:
         """[R], the column with the lowest validation loss; the first of equals.
 
-        Raises ValueError if a replicate's curve holds a NaN: a diverged run has no early stop.
+        Raises ValueError if a replicate has diverged: then it has no early stop.
         """
-        diverged = self.val_loss.isnan().any(1)
-        if diverged.any():
-            seeds = [seed for seed, bad in zip(self.seeds, diverged.tolist(), strict=True) if bad]
-            raise ValueError(f"validation loss is NaN for seeds {seeds}: training diverged, try a lower lr")
+        if self.diverged.any():
+            seeds = [seed for seed, bad in zip(self.seeds, self.diverged.tolist(), strict=True) if bad]
+            raise ValueError(f"validation loss is not finite for seeds {seeds}: training diverged, try a lower lr")
         return self.val_loss.argmin(dim=1)
 
     @property

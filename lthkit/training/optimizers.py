@@ -12,7 +12,7 @@ BETA_2, EPS = 0.999, 1e-8  # torch's defaults
 class Optimizer:
     """Update `flat` from `grads`, in place, when called with a learning rate.
 
-    name: one of `OPTIMIZERS`.  momentum: SGD's, and Adam's first beta.  moments, steps: all that it remembers.
+    name: one of `OPTIMIZERS`.  momentum: SGD's, and Adam's first beta.
     torch's fused kernels are called directly; where this torch does not offer them as expected, `torch.optim` is used.
     """
 
@@ -33,6 +33,10 @@ class Optimizer:
             self.rule.fused(
                 self.flat, self.grads, self.moments, self.steps, lr, self.momentum, self.weight_decay
             )
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it remembers, as it is, by names that no parameter has."""
+        return {"/steps": self.steps, **{f"/{k}": moment for k, moment in enumerate(self.moments)}}
 
     def _of_torch(self) -> torch.optim.Optimizer:
         """torch's own, which keeps its memory in ours."""

@@ -61,6 +61,12 @@ class Weights:
             self._restore()
         return {name: self.params[name] for name in self.names}
 
+    def state(self) -> Params:
+        return {**{name: self.params[name] for name in self.network.buffers}, "": self.flat, **self.update.state()}
+
+    def generators(self) -> tuple[()]:
+        return ()
+
     def _restore(self) -> None:
         """Put pruned weights back where they were, as decay and momentum may have moved them."""
         torch.where(self.kept, self.flat, self.start, out=self.flat)

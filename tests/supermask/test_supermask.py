@@ -18,12 +18,12 @@ from lthkit.criteria import large_final_same_sign
 from lthkit.data import Dataset
 from lthkit.networks import Conv, Dense, conv_2, from_module, lenet_300_100
 from lthkit.streams import stream
-from lthkit.supermask.gates import uniform
+from lthkit.supermask.learned import uniform
 from lthkit.torch_prune import read
 from lthkit.training import fit
 
-from .oracles import clone, examples, measures, optimizer, order, pairs, prune, same_bits, worst
-from .test_loaders import PACKAGED, packaged
+from ..oracles import clone, examples, measures, optimizer, order, pairs, prune, same_bits, worst
+from ..test_loaders import PACKAGED, packaged
 
 DATA = Dataset.from_tensors("small", *pairs(shape=(1, 4, 4)))  # 50 / 20 / 30 images
 DOUBLE = DATA.to(dtype=torch.float64)

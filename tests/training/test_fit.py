@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lthkit import data, masks, optimizers
+from lthkit import data, masks
 from lthkit.data import Dataset
 from lthkit.networks import Dense, Network, lenet_300_100
 from lthkit.streams import stream
-from lthkit.training import History, effective, evaluate, fit
+from lthkit.training import History, effective, evaluate, fit, optimizers
 
-from .oracles import clone, examples, measures, module, order, pairs, same_bits, stack, train, worst
+from ..oracles import clone, examples, measures, module, order, pairs, same_bits, stack, train, worst
 
 NETWORK = Dense("small", [6, 5, 4, 3])
 DATA = Dataset.from_tensors("small", *pairs())  # 50 / 20 / 30 images

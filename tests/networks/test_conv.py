@@ -11,7 +11,7 @@ from lthkit.data import Dataset
 from lthkit.networks import Conv, conv_2, conv_4, conv_6
 from lthkit.training import fit
 
-from .oracles import clone, pairs, same_bits, stack, worst
+from ..oracles import clone, pairs, same_bits, stack, worst
 
 
 def blank(*shape: int) -> Dataset:

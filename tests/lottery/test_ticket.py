@@ -10,10 +10,10 @@ from lthkit.data import Dataset
 from lthkit.lottery import Run
 from lthkit.networks import Conv, Dense, from_module
 from lthkit.streams import stream
-from lthkit.tickets import Ticket
+from lthkit.lottery import Ticket
 from lthkit.training import fit
 
-from .oracles import clone, order, pairs, same_bits, worst
+from ..oracles import clone, order, pairs, same_bits, worst
 
 DATA = Dataset.from_tensors("small", *pairs(shape=(1, 4, 4)))
 

@@ -11,7 +11,7 @@ from lthkit.data import Dataset, load
 from lthkit.networks import Conv, Dense, from_module, lenet_300_100
 from lthkit.streams import stream, streams
 
-from .oracles import clone, order, pairs, same_bits, stack, worst
+from ..oracles import clone, order, pairs, same_bits, stack, worst
 
 NAMES = ["gradient", "snip", "grasp", "fisher", "synflow"]
 NETWORK = Dense("small", [6, 9, 5, 3])

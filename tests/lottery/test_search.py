@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lthkit import data, lottery
+from lthkit import data, lottery, report
 from lthkit.actions import MASK_0, MASK_1, rewind
 from lthkit.criteria import CRITERIA, large_final
 from lthkit.data import Dataset
@@ -18,7 +18,7 @@ from lthkit.networks import Dense, lenet_300_100
 from lthkit.streams import stream
 from lthkit.training import evaluate
 
-from .oracles import clone, measures, module, order, pairs, prune, same_bits, train, worst
+from ..oracles import clone, measures, module, order, pairs, prune, same_bits, train, worst
 
 
 class Double(Dense):
@@ -77,7 +77,7 @@ def test_search_finds_the_masks_of_a_plain_loop(settings):
 def test_the_table_has_a_row_a_seed_and_round_and_the_promised_columns():
     table = small().table
     promised = "arm seed round kept nonzero accuracy_at_start test_accuracy test_accuracy_early_stop val_accuracy \
-early_stop_iteration censored seconds"
+early_stop_iteration censored diverged seconds"
     assert list(table) == promised.split()
     assert table["round"].tolist() == [number for number in range(4) for _ in SEEDS]
     assert table.seed.tolist() == SEEDS * 4 and set(table.arm) == {"rewind"}
@@ -316,7 +316,7 @@ def test_rewinding_in_retrain_repeats_the_ticket(found):
         assert torch.equal(again.history(round=number).val_loss, found.history(round=number).val_loss)
     longer = retrain(found, mask_1="rewind", rounds=[2], epochs=3)
     assert longer.rounds() == [0, 2] and longer.history(round=2).iterations.tolist() == [0, 4, 8, 12]
-    assert found.settings["epochs"] == 2
+    assert found.settings.epochs == 2
 
 
 def test_the_control_does_not_change_the_run(found):
@@ -351,7 +351,7 @@ def never(*given, **settings):
     "change, said",
     [
         ({"criterion": "largest"}, r"criterion 'largest'.*large_final.*random"),
-        ({"mask_1": "rewnd"}, r"mask-1 action 'rewnd'.*continue.*reinit.*rewind"),
+        ({"mask_1": "rewnd"}, r"mask-1 action 'rewnd'.*rewind.*continue.*reinit"),
         ({"mask_0": "nil"}, r"mask-0 action 'nil'.*zero"),
         ({"schedule": "twice"}, r"'twice'.*iterative, one_shot"),
         ({"scope": "local"}, r"'local'.*layer, global"),
@@ -368,8 +368,9 @@ def never(*given, **settings):
         ({"arms": [Arm("a"), Arm("a")]}, "'a', 'a'"),
         ({"arms": [Arm("a", criterion="largest")]}, "'largest'"),
         ({"criterion": ["large_final"]}, "large_final"),
-        ({"snapshot_at": [3]}, "snapshot_at cannot be set for a whole search.*training.fit"),
-        ({"masks": None, "round": 2}, "masks, round cannot be set"),
+        ({"snapshot_at": [3]}, "unknown setting 'snapshot_at'.*epochs.*lr"),
+        ({"epoch": 3}, "unknown setting 'epoch'.*epochs"),
+        ({"masks": None, "round": 2}, "unknown setting 'masks'"),
     ],
 )
 def test_a_bad_search_is_refused_before_any_training(change, said, monkeypatch):
@@ -401,7 +402,8 @@ def test_a_bad_training_setting_is_refused_before_any_step(change, said, monkeyp
         ({"mask_0": "nil"}, "'nil'.*zero"),
         ({"arm": "other"}, r"\['rewind'\].*'other'"),
         ({"rounds": [1, 9]}, "no round 9.*0, 1, 2, 3"),
-        ({"frozen": {}}, "frozen cannot be set"),
+        ({"frozen": {}}, "unknown setting 'frozen'"),
+        ({"epoch": 3}, "unknown setting 'epoch'"),
     ],
 )
 def test_a_bad_control_is_refused_before_any_training(found, change, said, monkeypatch):
@@ -454,9 +456,36 @@ def test_a_layer_without_kept_weights_is_named():
         small(rate=rates, rounds=1, mask_1="reshuffle")
 
 
-def test_a_search_that_diverges_says_so():
-    with pytest.raises(ValueError, match="diverged"):
-        small(optimizer="sgd", lr=1e300)
+def test_a_seed_that_diverges_says_so_in_its_rows_and_the_others_go_on():
+    """In round 2 the second seed starts from weights that overflow; from there on it has no numbers."""
+
+    called = []
+
+    def poisoned(network, initial, final, masks, generators):
+        start = rewind(network, initial, final, masks, generators)
+        called.append(masks)
+        if len(called) == 2:
+            start = {name: value.index_fill(0, torch.tensor(1), 1e200) for name, value in start.items()}
+        return start
+
+    sound, found = small(rate=0.4, rounds=3), small(rate=0.4, rounds=3, mask_1=poisoned)
+    assert found.table.seed.tolist() == SEEDS * 4
+    bad = (found.table.seed == SEEDS[1]) & (found.table["round"] >= 2)
+    assert bad.sum() == 2 and (found.table.diverged == bad).all() and not found.table.censored[bad].any()
+    numbers = ["accuracy_at_start", "test_accuracy", "test_accuracy_early_stop", "val_accuracy", "early_stop_iteration"]
+    assert found.table.loc[bad, numbers].isna().all(axis=None)
+    assert not found.table.loc[~bad].drop(columns="arm").isna().any(axis=None)
+    ours, theirs = (part.table.loc[~bad].drop(columns=["arm", "seconds"]) for part in (found, sound))
+    assert (ours == theirs).all(axis=None) and (found.table.kept == sound.table.kept).all()
+    with pytest.raises(ValueError, match=rf"seeds \[{SEEDS[1]}\]"):
+        report.compare(found.table.assign(other=found.table["round"]), "test_accuracy", "other", 3, 0)
+    again = retrain(found).table
+    assert (again.diverged == bad).all() and again.test_accuracy.isna().equals(bad)
+
+
+def test_a_search_in_which_everything_diverges_still_returns():
+    table = small(optimizer="sgd", lr=1e300).table
+    assert table.diverged.all() and table.test_accuracy.isna().all() and len(table) == 4 * len(SEEDS)
 
 
 # --- the finding that the course is about ---

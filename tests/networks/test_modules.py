@@ -11,7 +11,7 @@ from lthkit.networks import from_module
 from lthkit.streams import stream, streams
 from lthkit.training import evaluate, fit
 
-from .oracles import clone, optimizer, order, pairs, same_bits, worst
+from ..oracles import clone, optimizer, order, pairs, same_bits, worst
 
 
 class Net(nn.Module):

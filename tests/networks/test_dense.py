@@ -13,7 +13,7 @@ from lthkit import data
 from lthkit.data import Dataset
 from lthkit.networks import Dense, Network, lenet_300_100
 
-from .oracles import clone, examples, forward, pairs, same_bits, stack
+from ..oracles import clone, examples, forward, pairs, same_bits, stack
 
 worlds = st.tuples(
     st.lists(st.integers(1, 9), min_size=1, max_size=3),  # hidden widths and classes below

@@ -10,7 +10,7 @@ from lthkit import masks
 from lthkit.criteria import CRITERIA, Evidence
 from lthkit.streams import streams
 
-from .oracles import examples
+from ..oracles import examples
 
 INITIAL = {"w": torch.tensor([[3.0, -1.0, 0.5]]), "bias": torch.tensor([[9.0]])}
 FINAL = {"w": torch.tensor([[-1.0, -2.0, 0.0]]), "bias": torch.tensor([[9.0]])}

@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from lthkit import lottery, masks
+from safetensors.torch import save_file
+
+from lthkit import files, lottery
 from lthkit.data import Dataset
-from lthkit.lottery import Arm, retrain, search
+from lthkit.files import read_1
+from lthkit.lottery import Arm, Ticket, retrain, search
 from lthkit.networks import Dense
-from lthkit.tickets import Ticket
 from lthkit.training import fit
 
-from .oracles import pairs, same_bits
+from ..oracles import pairs, same_bits
 
 NETWORK = Dense("small", [6, 8, 5, 3])
 DATA = Dataset.from_tensors("small", *pairs())
@@ -83,8 +85,13 @@ def test_asking_for_what_is_not_there_lists_what_is(run, ask, said):
 
 def test_a_run_comes_back_bit_by_bit(run, saved):
     found = lottery.load(saved)
+    same(found, run)
+    assert found.settings == run.settings and found.network is None and found.data is None
+
+
+def same(found, run):
     pd.testing.assert_frame_equal(found.table, run.table, check_exact=True)
-    assert found.seeds == run.seeds and found.settings == run.settings and found.arms == run.arms
+    assert found.seeds == run.seeds and found.arms == run.arms
     assert same_bits(found.initial, run.initial) and same_bits(found.dense, run.dense)  # also in their order
     for arm in run.arms:
         assert found.rounds(arm) == run.rounds(arm) == [0, 1, 2]
@@ -96,7 +103,8 @@ def test_a_run_comes_back_bit_by_bit(run, saved):
                 assert name == "seeds" or (
                     value.dtype == theirs[name].dtype and np.array_equal(value, theirs[name], equal_nan=True)
                 )
-    assert found.network is None and found.data is None
+            ours, theirs = run.round(arm, number).frozen, found.round(arm, number).frozen
+            assert (ours is None) == (theirs is None) and (ours is None or same_bits(ours, theirs))
 
 
 def test_a_loaded_run_can_be_retrained_once_it_has_network_and_data(run, saved):
@@ -141,39 +149,73 @@ def test_a_folder_that_exists_is_never_touched(run, saved):
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-def test_a_failed_save_leaves_nothing(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("files_first", [0, 1, 3])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["full", "interrupted"])
+def test_a_save_that_breaks_off_leaves_nothing(run, tmp_path, monkeypatch, files_first, error):
     with pytest.raises(ValueError, match="lr_schedule"):
         small(rounds=0, lr_schedule=lambda i: 1.0).save(tmp_path / "run")
     assert not list(tmp_path.iterdir())
+    whole, written = os.fsync, []
 
-    def break_off(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+    def break_off(descriptor):
+        written.append(descriptor)
+        if len(written) > files_first:
+            raise error
+        whole(descriptor)
 
-    monkeypatch.setattr("safetensors.torch.save_file", break_off)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", break_off)
+    with pytest.raises(type(error)):
         run.save(tmp_path / "run")
-    assert not list(tmp_path.iterdir())
+    assert len(written) == files_first + 1 and not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_save_leaves_nothing(run, tmp_path, monkeypatch):
-    def interrupt(*given):
-        raise KeyboardInterrupt
+# --- format 1, which lthkit 0.1.0 wrote ---
 
-    monkeypatch.setattr("safetensors.torch.save_file", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run.save(tmp_path / "run")
-    assert not list(tmp_path.iterdir())
+
+def save_1(run, folder):
+    """A run as format 1 kept it: a head in JSON, a table in CSV, tensors, and no checksum anywhere."""
+    folder.mkdir()
+    keys = [(arm, number) for arm in run.arms for number in run.rounds(arm)]
+    entries = {"format": 1, "seeds": run.seeds, "settings": SETTINGS_1, "rounds": [list(key) for key in keys]}
+    (folder / "run.json").write_text(json.dumps(entries, indent=1))
+    run.table.drop(columns="diverged").to_csv(folder / "table.csv", index=False)
+    parts = {"initial": run.initial, "dense": run.dense}
+    for i, key in enumerate(keys):
+        found = run.round(*key)
+        history = {name: value for name, value in vars(found.history).items() if name != "seeds"}
+        parts |= {f"masks/{i}": found.masks, f"frozen/{i}": found.frozen or {}, f"history/{i}": history}
+    write_tensors(files.pack(**parts), folder / "tensors.safetensors")
+
+
+SETTINGS_1 = {"epochs": 2, "batch_size": 15}
+
+
+def write_tensors(tensors, path):
+    order = {"order": json.dumps(list(tensors))}
+    save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, path, order)
+
+
+@pytest.fixture
+def old(run, tmp_path):
+    save_1(run, tmp_path / "old")
+    return tmp_path / "old"
+
+
+@pytest.mark.parametrize("names", [("1", "2"), ("007", "07"), ("NA", "nan"), ("a,b", 'say "c"'), ("true", "é")])
+def test_a_run_of_format_1_is_still_read_bit_by_bit(names, tmp_path):
+    run = small(*names, mask_0="variant_1")
+    save_1(run, tmp_path / "old")
+    same(lottery.load(tmp_path / "old", NETWORK, DATA), run)
 
 
 def without(*prefixes):
     """Break a run by leaving out tensors."""
 
     def change(folder):
-        tensors = masks.read_tensors(folder / "tensors.safetensors")
+        tensors = read_1(folder / "tensors.safetensors")
         left = {name: value for name, value in tensors.items() if not name.startswith(prefixes)}
         assert len(left) < len(tensors)
-        masks.write_tensors(left, folder / "tensors.safetensors")
+        write_tensors(left, folder / "tensors.safetensors")
 
     return change
 
@@ -226,24 +268,61 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_run_is_one_clear_error_that_names_the_place(damage, saved):
-    DAMAGE[damage](saved)
-    with pytest.raises(ValueError, match=str(saved)) as caught:
-        lottery.load(saved)
+def test_a_damaged_run_is_one_clear_error_that_names_the_place(damage, old):
+    DAMAGE[damage](old)
+    with pytest.raises(ValueError, match=str(old)) as caught:
+        lottery.load(old)
     assert type(caught.value) is ValueError  # no parser's own kind of error
 
 
-def test_another_format_asks_for_another_lthkit(saved):
-    head(format=2, rounds=None)(saved)
-    with pytest.raises(ValueError, match=r"format 2.*update lthkit"):
-        lottery.load(saved)
+def test_another_format_asks_for_another_lthkit(old):
+    head(format=3, rounds=None)(old)
+    with pytest.raises(ValueError, match=r"format 3.*update lthkit"):
+        lottery.load(old)
 
 
 @pytest.mark.parametrize("name", ["run.json", "table.csv", "tensors.safetensors"])
-def test_a_missing_file_is_named(name, saved):
+def test_a_missing_file_of_format_1_is_named(name, old):
+    (old / name).unlink()
+    with pytest.raises(FileNotFoundError, match="run.safetensors" if name == "run.json" else name):
+        lottery.load(old)
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("name", ["run.safetensors", "round-0-0.safetensors", "round-1-2.safetensors"])
+def test_a_missing_or_damaged_file_is_named(name, saved):
+    whole = (saved / name).read_bytes()
+    for broken in (whole[:-1], whole[: len(whole) // 2], b"", whole[:-1] + bytes([whole[-1] ^ 1])):
+        (saved / name).write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"{name} is damaged"):
+            lottery.load(saved)
     (saved / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
         lottery.load(saved)
+
+
+def test_a_round_of_another_run_is_refused(run, saved, tmp_path):
+    for other, said in ((small("first", seeds=[1, 2]), "seeds"), (wide("first"), "shape")):
+        other.save(tmp_path / said)
+        shutil.copy(tmp_path / said / "round-0-1.safetensors", saved)
+        with pytest.raises(ValueError, match=rf"round-0-1.safetensors is of another run.*{said}"):
+            lottery.load(saved)
+    shutil.copy(saved / "round-0-2.safetensors", saved / "round-0-1.safetensors")
+    with pytest.raises(ValueError, match="it is round 2"):
+        lottery.load(saved)
+
+
+def wide(*names):
+    return search(Dense("wide", [6, 9, 5, 3]), DATA, seeds=SEEDS, rounds=1, epochs=1, arms=[Arm(name) for name in names])
+
+
+def test_a_run_of_another_network_is_refused(saved):
+    deep = Dense("deep", [6, 8, 5, 5, 3])
+    with pytest.raises(ValueError, match=rf"{saved}.*another network than deep.*fc4"):
+        lottery.load(saved, network=deep)
+    assert lottery.load(saved, network=NETWORK, data=DATA).network is NETWORK
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -273,17 +352,27 @@ def test_a_file_without_a_ticket_is_named(run, tmp_path):
         Ticket.load(path)
     whole = run.ticket(round=1, seed=5, arm="first")
     whole.save(path)
-    tensors = masks.read_tensors(path)
-    others = [
+    head, tensors = files.read(path, "ticket")
+    broken = [
         run.masks("first", 1),
-        {"head": torch.tensor(1)},
-        {"head": torch.tensor([1, 5])},
-        {"head": torch.tensor([9, 5, 1])} | {name: value for name, value in tensors.items() if name != "head"},
         {name: value for name, value in tensors.items() if not name.startswith("mask")},
         {name: value for name, value in tensors.items() if not name.startswith("initial/fc2.weight")},
     ]
-    for other in others:
-        masks.write_tensors(other, path)
+    for other in broken:
+        files.write(path, "ticket", other, head)
+        with pytest.raises(ValueError, match="ticket"):
+            Ticket.load(path)
+    old = {"head": torch.tensor([1, 5, 1])} | tensors  # of format 1, where the head was a tensor
+    broken = [
+        *broken,
+        {"head": torch.tensor(1)},
+        {"head": torch.tensor([1, 5])},
+        tensors,
+        old | {"head": torch.tensor([9, 5, 1])},
+        *({"head": old["head"]} | other for other in broken),
+    ]
+    for other in broken:
+        write_tensors(other, path)
         with pytest.raises(ValueError, match="ticket"):
             Ticket.load(path)
     path.write_bytes(b"\xff" * 50)
