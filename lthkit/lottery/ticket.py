@@ -75,7 +75,8 @@ class Ticket:
         head, tensors = files.read(path, "ticket", old=True)
         initial, masks, frozen = (files.unpack(prefix, tensors) for prefix in ("initial", "mask", "frozen"))
         seed, round = (head["seed"], head["round"]) if head else _head_1(path, tensors)
-        if not masks or any(name not in initial or initial[name].shape != mask.shape for name, mask in masks.items()):
+        parts = [*masks.items(), *frozen.items()]
+        if not masks or any(name not in initial or initial[name].shape != value.shape for name, value in parts):
             raise ValueError(f"{path} holds no ticket, as its masks do not fit: was it written by Ticket.save?")
         if network is not None:
             _check_network(path, network, initial)
