@@ -5,7 +5,7 @@ such function, or one of the names in `CRITERIA`.  wi is the initial weight, wf 
 loss by the effective initial weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: I001 (names in columns)
 
 from torch import Tensor
 
