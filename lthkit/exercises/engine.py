@@ -70,6 +70,20 @@ class Task:
     def chapter(self) -> int:
         return int(self.id.split(".")[0])
 
+    @property
+    def label(self) -> str:
+        """What the task is called in a heading: "Predict 2.0", "Exercise 2.2", "Interpret 2.4"."""
+        return f"{'Exercise' if self.reference else self.kind.capitalize()} {self.id}"
+
+    @property
+    def heading(self) -> str:
+        """What follows the label in a heading: "the rewind that works once (find the bug, medium, 8 minutes)".
+
+        The kind stands in the brackets where the label does not say it.
+        """
+        kind = f"{self.kind}, " if self.reference else ""
+        return f"{self.title} ({kind}{self.difficulty}, {self.minutes} minutes)"
+
     def run(self, function: Callable, args: tuple) -> object:
         """What `function` makes of a copy of `args`: its return value, or with in_place the arguments afterwards."""
         args = copied(args)
@@ -80,7 +94,11 @@ class Task:
         """The reference solution as source code; for an interpret task, the answer."""
         if self.reference is None:
             return str(self.answer)
-        return textwrap.dedent(inspect.getsource(self.reference)).strip()
+        return _source(self.reference)
+
+    def faulty_source(self) -> str:
+        """The function with the bug as source code, as the lab shows it; empty for a task without one."""
+        return _source(self.faulty) if self.faulty else ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,10 @@ class Verdict:
     mistake: str = ""
     counterexample: dict[str, str] | None = None
     seed: int | None = None
+
+
+def _source(function: Callable) -> str:
+    return textwrap.dedent(inspect.getsource(function)).strip()
 
 
 @cache

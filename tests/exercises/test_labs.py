@@ -70,6 +70,7 @@ def test_each_chapter_with_tasks_has_a_lab():
 def test_a_task_stands_under_its_heading_with_its_goal(lab, id, source, above):
     task = tasks()[id]
     heading = HEADINGS[task.kind].format(**vars(task))
+    assert heading == f"{task.label}: {task.heading}"
     lines = above.splitlines()
     found = [n for n, line in enumerate(lines) if line.lstrip("# ").lstrip("0123456789").strip() == heading]
     assert len(found) == 1, f"no line {heading!r} above {id}"
@@ -89,7 +90,10 @@ def test_the_cell_of_a_task_ends_with_its_only_check_and_holds_its_functions(lab
     assert arguments == list(inspect.signature(task.reference).parameters)
     assert ast.get_docstring(ast.parse(blank).body[0]), f"{id}: a docstring says what to return"
     if task.faulty:
-        assert functions[task.faulty.__name__][0] == textwrap.dedent(inspect.getsource(task.faulty)).strip()
+        assert functions[task.faulty.__name__][0] == task.faulty_source()
+        assert task.faulty_source() == textwrap.dedent(inspect.getsource(task.faulty)).strip()
+    else:
+        assert task.faulty_source() == ""
 
 
 @of_every_lab
