@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from lthkit.exercises import check
-from lthkit.exercises.engine import CORRECT, judge, tasks
+from lthkit.exercises.judge import CORRECT, judge
+from lthkit.exercises.task import tasks
 
 
 def milliseconds(function, *args) -> float:

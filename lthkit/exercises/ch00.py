@@ -1,7 +1,7 @@
 """Tasks of chapter 00, a ticket in ten minutes."""
 
-from lthkit.exercises import values
-from lthkit.exercises.engine import Task
+from lthkit.exercises.compare import number, options
+from lthkit.exercises.task import Task
 
 GOALS = ("prune and rewind a network by hand", "say why one seed proves nothing")
 
@@ -28,7 +28,7 @@ TASKS = (
         ),
         why="The next cell prints your guess beside the lead of seed 0.",
         next="Noted. The next cell prints it beside the lead of seed 0.",
-        verify=values.number(-100, 100, "points"),
+        verify=number(-100, 100, "points"),
         answer=2,
     ),
     Task(
@@ -47,7 +47,7 @@ TASKS = (
         "and that such a thing can happen (D). It says nothing about the next draw (B), about their mean (C), or about "
         "draws that were made and not reported (E).",
         next="Lab 2 repeats this with ten seeds and puts an interval around the mean lead.",
-        verify=values.options(tuple(FOLLOWS), ("follows", "does not follow"), FOLLOWS, _SAYS),
+        verify=options(tuple(FOLLOWS), ("follows", "does not follow"), FOLLOWS, _SAYS),
         answer=FOLLOWS,
     ),
 )

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import torch
 
-from lthkit.exercises.answers import Fault, form
-from lthkit.exercises.engine import Mistake, Task
-from lthkit.exercises.values import options
+from lthkit.exercises.compare import Fault, form, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("count what a mask removes", "say what it does not save")
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lthkit.exercises import ch01, values
-from lthkit.exercises.answers import Fault, compare, form
-from lthkit.exercises.engine import Mistake, Task
+from lthkit.exercises import ch01
+from lthkit.exercises.compare import Fault, compare, form, number, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("write the prune–rewind loop", "tell a ticket, a re-init control and fine-tuning apart")
 SCRIPTS = {"ticket": "A", "re-init control": "C", "fine-tuning": "B"}
@@ -232,7 +232,7 @@ TASKS = (
         ),
         why="Section 5 shows your guess beside the interval of ten seeds.",
         next="Noted. Section 5 shows it beside the interval of ten seeds.",
-        verify=values.number(-100, 100, "points"),
+        verify=number(-100, 100, "points"),
         answer=5,
     ),
     Task(
@@ -335,7 +335,7 @@ TASKS = (
         "fine-tuning. C draws new values under the same masks: the re-init control. If C also searched new masks in "
         "each round it would be the re-init *arm*.",
         next="What would you add to C to make it the re-init arm of section 5?",
-        verify=values.options(
+        verify=options(
             tuple(SCRIPTS),
             ("A", "B", "C"),
             SCRIPTS,

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthkit.exercises.answers import Fault, compare
-from lthkit.exercises.engine import Mistake, Task
-from lthkit.exercises.values import options
+from lthkit.exercises.compare import Fault, compare, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("compute scores", "diagnose layer collapse")
 

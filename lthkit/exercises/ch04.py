@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from lthkit import torch_prune
-from lthkit.exercises import ch02, values
-from lthkit.exercises.answers import Fault, compare
-from lthkit.exercises.engine import Mistake, Task
+from lthkit.exercises import ch02
+from lthkit.exercises.compare import Fault, compare, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("predict whether a pruned weight moves", "put a ticket on a module and rewind it")
 OPTIMIZERS = ("SGD", "SGD + weight decay", "Adam, with history")
@@ -291,7 +291,7 @@ TASKS = (
         ),
         why="The first figure of section 5 shows what moves, and its cell prints your guess beside it.",
         next="Noted. The first figure of section 5 shows what moves.",
-        verify=values.options(OPTIMIZERS, (True, False)),
+        verify=options(OPTIMIZERS, (True, False)),
         answer=dict.fromkeys(OPTIMIZERS, False),
     ),
     Task(
@@ -382,7 +382,7 @@ TASKS = (
         "the product `weight`, so the control *is* the ticket. C: the first rewind made the parameter and the saved "
         "tensor one and the same. Later rounds train the saved copy too.",
         next="Which of the three would a test with a single round of pruning have found?",
-        verify=values.options(
+        verify=options(
             tuple(CAUSES),
             ("A", "B", "C"),
             CAUSES,

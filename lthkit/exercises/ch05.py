@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from lthkit.exercises.answers import Fault, compare, form
-from lthkit.exercises.engine import Mistake, Task
+from lthkit.exercises.compare import Fault, compare, form
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("implement a criterion", "place it in the (initial, final) plane")
 RANKED = ("large_final", "magnitude_increase", "large_init_large_final", "movement", "random")

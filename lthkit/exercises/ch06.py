@@ -5,8 +5,8 @@ import random
 import numpy as np
 import torch
 
-from lthkit.exercises.answers import Fault, compare, form
-from lthkit.exercises.engine import Mistake, Task
+from lthkit.exercises.compare import Fault, compare, form
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("write a mask-1 action", "design the control that separates sign from magnitude")
 

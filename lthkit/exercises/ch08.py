@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from lthkit.exercises.answers import Fault, compare, form
-from lthkit.exercises.engine import Mistake, Task
-from lthkit.exercises.values import number, options
+from lthkit.exercises.compare import Fault, compare, form, number, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("build a supermask", "state chance")
 
