@@ -1,4 +1,4 @@
-"""How long a check takes: `python benchmarks/exercises.py`.  Milliseconds over all tasks with a function and many seeds."""
+"""How long a check takes: `python benchmarks/exercises.py`.  Milliseconds over all tasks with a function."""
 
 import contextlib
 import io

@@ -77,7 +77,7 @@ def mine(id: str) -> object:
 
 
 def progress() -> pd.DataFrame | None:
-    """All tasks of the chapters that this session has checked (of all chapters, before the first check), with how each stands."""
+    """The tasks of all chapters that this session has checked (before the first check: of all), and how each stands."""
     chapters = {task(id).chapter for id in _judgements}
     rows = [
         {"task": id, "title": asked.title, "kind": asked.kind, "minutes": asked.minutes,

@@ -145,7 +145,7 @@ def _local(text: str, places: list[str]) -> str:
 
 
 def _belonging(name: str, ids: list[str], judgements: dict[str, Judgement]) -> list[str]:
-    """The tasks of the chapter that the notebook's name begins with, else of those that it checks; and all it checked."""
+    """The ids of the chapter that the notebook's name begins with, else of those that it checks; and all it checked."""
     number = re.match(r"(\d\d)_", name)
     own = {int(number[1])} if number else set()
     checks = {task.chapter for id, task in tasks().items() if id in ids or id in judgements}

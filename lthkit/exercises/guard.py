@@ -1,4 +1,4 @@
-"""Calling a reader's function safely: on copies, under a time limit, with the random numbers of the notebook untouched."""
+"""Calling a reader's function safely: on copies, under a time limit, with the notebook's random numbers untouched."""
 
 import copy
 import ctypes

@@ -1,7 +1,7 @@
 """How an answer to a task is judged.
 
-A check draws its inputs anew from a seed that it prints, and compares with an oracle or a property, never with one stored
-example.
+A check draws its inputs anew from a seed that it prints, and compares with an oracle or a property, never with one
+stored example.
 """
 
 import inspect

@@ -24,8 +24,8 @@ KINDS = ("predict", "build", "find the bug", "interpret")
 class Mistake:
     """A mistake that is known by what it does.  says: a sentence to the reader.
 
-    does: a function of the task's signature that makes the mistake.  Of the mistakes that give the same as the answer in
-    more than half of the cases where it is wrong, the one that does so most often is named.
+    does: a function of the task's signature that makes the mistake.  Of the mistakes that give the same as the answer
+    in more than half of the cases where it is wrong, the one that does so most often is named.
     """
 
     says: str

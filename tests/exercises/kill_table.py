@@ -1,8 +1,8 @@
-"""How good the checks are: which mutants of the reference solutions they kill, and what 200 seeds say of each listed answer.
+"""How good the checks are: which mutants of the references they kill, and what 200 seeds say of each listed answer.
 
 `make kill-table` ends in an error when the score over all tasks is below 95 %, when a survivor is not explained in
-survivors.toml or an explanation there fits no survivor, when a listed wrong answer does not meet its own hint, or when a
-correct variant is rejected.
+survivors.toml or an explanation there fits no survivor, when a listed wrong answer does not meet its own hint, or when
+a correct variant is rejected.
 """
 
 import os

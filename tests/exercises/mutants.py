@@ -1,7 +1,7 @@
 """Mutants of the reference solutions: one small change each, by a fixed list of operators, and what becomes of them.
 
-A mutant that computes what the reference computes on many fuzzed inputs is equivalent.  One that raises on such an input
-is crashing.  Every other one must be judged wrong, with a counterexample, whatever the seed.
+A mutant that computes what the reference computes on many fuzzed inputs is equivalent.  One that raises on such an
+input is crashing.  Every other one must be judged wrong, with a counterexample, whatever the seed.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Every listed wrong answer meets its own hint, every correct variant passes, and blanks, crashes and loops are told apart."""
+"""Every listed wrong answer meets its hint, every correct variant passes; blanks, crashes and loops are told apart."""
 
 import importlib
 import time

@@ -16,8 +16,9 @@ def test_goals_and_tasks_belong_to_each_other():
         if module.name.startswith("ch"):
             chapter = importlib.import_module(f"{package.__name__}.{module.name}")
             assert {asked.goal for asked in chapter.TASKS} == set(chapter.GOALS)
-            assert [asked.id for asked in chapter.TASKS] == [f"{int(module.name[2:])}.{n}" for n in
-                    range(int(chapter.TASKS[0].id.split(".")[1]), len(chapter.TASKS) + int(chapter.TASKS[0].id.split(".")[1]))]  # fmt: skip
+            first = int(chapter.TASKS[0].id.split(".")[1])
+            numbers = range(first, first + len(chapter.TASKS))
+            assert [asked.id for asked in chapter.TASKS] == [f"{int(module.name[2:])}.{n}" for n in numbers]
             if module.name > "ch00":
                 assert len(chapter.TASKS) >= 4
                 assert {asked.kind for asked in chapter.TASKS} >= {"predict", "interpret"}
