@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lthkit.exercises.engine import CORRECT, Task, tasks
 from lthkit.exercises.grade import FINISHED, checked, grade
+from lthkit.exercises.judge import CORRECT
+from lthkit.exercises.task import Task, tasks
 
 ROOT = Path(__file__).parents[2]
 LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -70,6 +71,7 @@ def test_each_chapter_with_tasks_has_a_lab():
 def test_a_task_stands_under_its_heading_with_its_goal(lab, id, source, above):
     task = tasks()[id]
     heading = HEADINGS[task.kind].format(**vars(task))
+    assert heading == f"{task.label}: {task.heading}"
     lines = above.splitlines()
     found = [n for n, line in enumerate(lines) if line.lstrip("# ").lstrip("0123456789").strip() == heading]
     assert len(found) == 1, f"no line {heading!r} above {id}"
@@ -89,7 +91,10 @@ def test_the_cell_of_a_task_ends_with_its_only_check_and_holds_its_functions(lab
     assert arguments == list(inspect.signature(task.reference).parameters)
     assert ast.get_docstring(ast.parse(blank).body[0]), f"{id}: a docstring says what to return"
     if task.faulty:
-        assert functions[task.faulty.__name__][0] == textwrap.dedent(inspect.getsource(task.faulty)).strip()
+        assert functions[task.faulty.__name__][0] == task.faulty_source()
+        assert task.faulty_source() == textwrap.dedent(inspect.getsource(task.faulty)).strip()
+    else:
+        assert task.faulty_source() == ""
 
 
 @of_every_lab
@@ -117,7 +122,7 @@ def filled(source: str) -> str:
         answer = f"{ast.unparse(call.args[1])} = {task.answer!r}"
     else:
         answer = f"{task.solution()}\n\n\n{call.args[1].id} = {task.reference.__name__}"
-    patience = "__import__('lthkit.exercises.engine').exercises.engine.LIMIT = 60"  # beside another lab, 4 s may not do
+    patience = "__import__('lthkit.exercises.judge').exercises.judge.LIMIT = 60"  # beside another lab, 4 s may not do
     return "\n".join([*lines[: call.lineno - 1], patience, answer, *lines[call.lineno - 1 :]])
 
 
@@ -143,5 +148,5 @@ def test_a_lab_with_the_reference_solutions_is_all_correct(lab, tmp_path, monkey
     done = grade(tmp_path / lab.name, time_limit=300)
     assert done.raised == []
     assert done.ended == FINISHED
-    assert {id: verdict.message for id, verdict in done.verdicts.items() if verdict.status != CORRECT} == {}
-    assert list(done.verdicts) == [task.id for task in tasks_of(lab)]
+    assert {id: judgement.message for id, judgement in done.judgements.items() if judgement.status != CORRECT} == {}
+    assert list(done.judgements) == [task.id for task in tasks_of(lab)]
