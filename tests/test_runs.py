@@ -11,8 +11,8 @@ import torch
 
 from lthkit import files, lottery
 from lthkit.data import Dataset
-from lthkit.lottery import Arm, retrain, search
 from lthkit.files import read_1
+from lthkit.lottery import Arm, retrain, search
 from lthkit.networks import Dense
 from lthkit.runs import write_tensors
 from lthkit.tickets import Ticket
