@@ -4,9 +4,11 @@ import html
 import json
 import os
 import secrets
+from pathlib import Path
 
 import pandas as pd
 
+from lthkit import files
 from lthkit.checks import check_count
 from lthkit.exercises.judge import CORRECT, CRASHED, NOT_ATTEMPTED, WRONG, Judgement, judge
 from lthkit.exercises.task import Task, task, tasks
@@ -105,8 +107,8 @@ def _record(judgement: Judgement) -> None:
     """One line of JSON a judgement, for `lthkit grade`."""
     if path := os.environ.get("LTHKIT_RESULTS"):
         line = {"id": judgement.id, "status": judgement.status, "message": judgement.message, "seed": judgement.seed}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        before = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+        files.write_text(path, before + json.dumps(line) + "\n")
 
 
 def _display(judgement: Judgement) -> None:
