@@ -36,7 +36,7 @@ def grade(
         _stop(f'grading needs {error.name}: pip install "lthkit[grade]"')
     except ValueError as error:
         _stop(str(error))
-    typer.echo(found.table(time_limit), err=json_to == "-")
+    typer.echo(found.summary(time_limit), err=json_to == "-")
     if json_to:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
         typer.echo(text) if json_to == "-" else _write(Path(json_to), text + "\n")

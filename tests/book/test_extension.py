@@ -8,7 +8,7 @@ from demo import CHAPTER, CHECKS, EXACT, GLUED, build, lay_out, notebook, page, 
 from lthbook.pages import colab_url
 from lthbook.verdicts import holm
 
-from lthkit.exercises.engine import task
+from lthkit.exercises.task import task
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "'Gap!' is not of the form",
             "figure 'line' has no :alt: text",
             "claim 'rewind_wins' is glued by notebooks/01_demo and notebooks/02_other",
-            "there is no task '1.99'",
+            "unknown task '1.99'",
             "a question has 2 to 5 options, not 1",
             "marked '- [x]', not 2",
             "marked '- [x]', not 0",

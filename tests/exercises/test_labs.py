@@ -9,8 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lthkit.exercises.engine import CORRECT, Task, tasks
 from lthkit.exercises.grade import FINISHED, checked, grade
+from lthkit.exercises.judge import CORRECT
+from lthkit.exercises.task import Task, tasks
 
 ROOT = Path(__file__).parents[2]
 LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
@@ -108,7 +109,7 @@ def filled(source: str) -> str:
         answer = f"{ast.unparse(call.args[1])} = {task.answer!r}"
     else:
         answer = f"{task.solution()}\n\n\n{call.args[1].id} = {task.reference.__name__}"
-    patience = "__import__('lthkit.exercises.engine').exercises.engine.LIMIT = 60"  # beside another lab, 4 s may not do
+    patience = "__import__('lthkit.exercises.judge').exercises.judge.LIMIT = 60"  # beside another lab, 4 s may not do
     return "\n".join([*lines[: call.lineno - 1], patience, answer, *lines[call.lineno - 1 :]])
 
 
@@ -134,5 +135,5 @@ def test_a_lab_with_the_reference_solutions_is_all_correct(lab, tmp_path, monkey
     done = grade(tmp_path / lab.name, time_limit=300)
     assert done.raised == []
     assert done.ended == FINISHED
-    assert {id: verdict.message for id, verdict in done.verdicts.items() if verdict.status != CORRECT} == {}
-    assert list(done.verdicts) == [task.id for task in tasks_of(lab)]
+    assert {id: judgement.message for id, judgement in done.judgements.items() if judgement.status != CORRECT} == {}
+    assert list(done.judgements) == [task.id for task in tasks_of(lab)]

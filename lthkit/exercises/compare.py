@@ -1,5 +1,10 @@
-"""Comparing an answer with what was expected, and writing both in short."""
+"""Comparing an answer with what was expected, and writing both in short.
 
+`number` and `options` make the `verify` of answers that are values.
+"""
+
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +67,40 @@ def form(expected, got, what: str = "Your function") -> Fault | None:
     return None
 
 
+def number(low: float, high: float, what: str) -> Callable[[tuple, object], Fault | None]:
+    """Any number from low to high will do.  what: it counts, as in "points"."""
+
+    def verify(args: tuple, got: object) -> Fault | None:
+        if not isinstance(got, int | float) or isinstance(got, bool) or math.isnan(got):
+            return Fault(f"Give one number of {what}.", got=got)
+        return None if low <= got <= high else Fault(f"{got:g} {what}? Guess from {low:g} to {high:g}.", got=got)
+
+    return verify
+
+
+def options(
+    keys: Sequence[str], allowed: tuple, right: dict | None = None, says: dict[str, str] | None = None
+) -> Callable[[tuple, object], Fault | None]:
+    """A dict with one of the allowed values for each key; in text, upper and lower case are the same.
+
+    right: the answers, with what is said where one is wrong, by key.  Without them every allowed value will do.
+    """
+    known = {_plain(value): value for value in allowed}
+
+    def verify(args: tuple, got: object) -> Fault | None:
+        if not isinstance(got, dict) or set(got) != set(keys):
+            return Fault(f"Give a dict with the keys {', '.join(map(repr, keys))}.", got=got)
+        for key in keys:
+            given = got[key]
+            if not isinstance(given, str | bool) or _plain(given) not in known:
+                return Fault(f"{key}: answer {' or '.join(map(repr, allowed))}, not {given!r}.", got=got)
+            if right and known[_plain(given)] != right[key]:
+                return Fault(f"{key}: {says[key]}", got=got)
+        return None
+
+    return verify
+
+
 def show(value) -> str:
     """A value in short, for a counterexample.  Text stays as it is."""
     if isinstance(value, str):
@@ -96,3 +135,7 @@ def _rounded(value):
     if isinstance(value, list):
         return [_rounded(part) for part in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _plain(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
