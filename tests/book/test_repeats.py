@@ -14,7 +14,7 @@ import pytest
 from lthbook import repeats
 
 import lthkit
-from lthkit.exercises.engine import Task, tasks
+from lthkit.exercises.task import Task, tasks
 
 ROOT = Path(__file__).parents[2]
 VERSION, URL = "1.2.3", "https://github.com/somebody/tickets"

@@ -20,7 +20,7 @@ from typing import TypeVar
 import yaml
 
 import lthkit
-from lthkit.exercises.engine import Task, tasks
+from lthkit.exercises.task import Task, tasks
 from lthkit.exercises.grade import checked
 
 from .pages import colab_url
