@@ -102,8 +102,8 @@ CELLS = [
     ("code", 'guess = ...\ncheck("1.0", guess)'),
     (
         "markdown",
-        '### Exercise 1.1: the half (find the bug, easy, 2 minutes)\n\n*Goal: halve "exactly".* Repair it.\n\n'
-        f"Or open [an issue]({URL}/issues/new).",
+        "### Exercise 1.1: the half (find the bug, easy, 2 minutes)\n\n"
+        + f'*Goal: halve "exactly".* Repair it.\n\nOr open [an issue]({URL}/issues/new).',
     ),
     ("code", REPAIRED),
 ]
@@ -326,6 +326,7 @@ def test_the_courses_own_labs_and_pages_come_back_byte_for_byte(tmp_path, capsys
         for path in ROOT.glob(pattern):
             (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    assert said(capsys, tmp_path, version=lthkit.__version__, tasks=tasks().values())[0] == 0
     before = content(tmp_path)
     other = [replace(task, minutes=task.minutes + 1, goal=f"not {task.goal}") for task in tasks().values()]
     config = (tmp_path / "_config.yml").read_text()

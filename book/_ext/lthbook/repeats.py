@@ -20,8 +20,8 @@ from typing import TypeVar
 import yaml
 
 import lthkit
-from lthkit.exercises.task import Task, tasks
 from lthkit.exercises.grade import checked
+from lthkit.exercises.task import Task, tasks
 
 from .pages import colab_url
 
