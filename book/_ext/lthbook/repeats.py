@@ -152,9 +152,10 @@ def _write_task(task: Task, cells: list[dict], where: str) -> None:
     number = _one(found, where, f"cell that checks task {task.id}")
     cell, above = cells[number], cells[number - 1]
     text = above["source"] if above["cell_type"] == "markdown" else ""
-    place = f"heading of task {task.id} right above its check"
+    place = f"heading `{task.label}` right above its check"
     old = _only(rf"^(#+ (?:\d+ )?)\w+ {re.escape(task.id)}(?!\d).*$", text, where, place)
-    below = _put(r"\*Goal: [^*\n]*\*", f"*Goal: {task.goal}.*", text[old.end() :], where, f"goal of task {task.id}")
+    place = f"goal `*Goal: ….*` below the heading `{task.label}`"
+    below = _put(r"\*Goal: [^*\n]*\*", f"*Goal: {task.goal}.*", text[old.end() :], where, place)
     above["source"] = f"{text[: old.start()]}{old[1]}{task.label}: {task.heading}{below}"
     if task.faulty:
         cell["source"] = _with_function(cell["source"], task, where)
