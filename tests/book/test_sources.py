@@ -97,6 +97,21 @@ def test_no_file_names_a_machine_or_a_package_host():
             assert "://" not in text.replace(URL, ""), path
 
 
+NAMED = r"`((?:book|lthkit|notebooks|tests|benchmarks|\.ci)/[\w./-]+|[A-Z_a-z]+\.(?:md|yml|cff|txt))`"
+
+
+def test_contributing_names_files_and_tables_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = {
+        path: path.replace("NN_name", "[0-9][0-9]_*").replace("NN", "[0-9][0-9]") for path in re.findall(NAMED, text)
+    }
+    assert not [path for path, pattern in named.items() if not list(ROOT.glob(pattern))]
+    tables = re.findall(rf"((?:`\w+`(?: or | and )?)+),?(?: both)? (?:of|in) {NAMED}", text)
+    found = [(name, path) for names, path in tables for name in re.findall(r"`(\w+)`", names)]
+    assert len(found) > 10
+    assert not [(name, path) for name, path in found if not re.search(rf"\b{name}\b", (ROOT / path).read_text())]
+
+
 def test_no_file_is_large():
     assert not [path for path in files() if path.stat().st_size > 1_000_000]
 
