@@ -50,6 +50,27 @@ def worst(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     return max((a[name] - b[name]).abs().max().item() for name in a)
 
 
+def prune_stacks(scores, masks, rates: dict[str, float], scope: str, generators) -> dict[str, torch.Tensor]:
+    """Without the lowest of the alive, a replicate at a time: lthkit's first implementation, draws included."""
+    kept = {}
+    for group in [[name] for name in masks] if scope == "layer" else [list(masks)]:
+        flat_scores = torch.cat([scores[name].flatten(1) for name in group], dim=1)
+        flat_mask = torch.cat([masks[name].flatten(1) for name in group], dim=1)
+        for r, generator in enumerate(generators):
+            alive = flat_mask[r].nonzero().flatten()
+            left, k = flat_scores[r, alive], round(rates[group[0]] * len(alive))
+            if k == 0:
+                continue
+            threshold = left.kthvalue(k).values
+            below, tied = (left < threshold).nonzero().flatten(), (left == threshold).nonzero().flatten()
+            if k - len(below) < len(tied):
+                tied = tied[torch.randperm(len(tied), generator=generator)[: k - len(below)]]
+            flat_mask[r, alive[torch.cat([below, tied])]] = False
+        for name, part in zip(group, flat_mask.split([masks[name][0].numel() for name in group], dim=1), strict=True):
+            kept[name] = part.reshape(masks[name].shape)
+    return kept
+
+
 def forward(params: dict[str, torch.Tensor], x: torch.Tensor) -> np.ndarray:
     """Logits [R, B, classes] of dense layers fc1, fc2, … with ReLU between them, one replicate and layer at a time."""
     layers = [name.removesuffix(".weight") for name in params if name.endswith(".weight")]

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
+from lthkit import files
 from lthkit import masks as m
 from lthkit.streams import streams
 
+from . import oracles
 from .oracles import clone, examples, same_bits
 
 rates = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.36, 0.5, 0.75, 1.0]))
@@ -80,6 +82,100 @@ def test_with_ties_exactly_the_asked_count_goes_lowest_first(scope, shapes, repl
             assert (old & ~new).sum() == np.rint(second * old.sum())
             if new.any() and (old & ~new).any():
                 assert score[old & ~new].max() <= score[new].min()
+
+
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+DTYPES = [*FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+
+
+def awkward(dtype: torch.dtype, shape: tuple, levels: int, rng: np.random.Generator) -> torch.Tensor:
+    """Scores with ties, both zeros and infinities, the smallest and the largest numbers of their type."""
+    scores = torch.tensor(rng.integers(0, levels, shape)).to(dtype)
+    if levels > 20:
+        scores = torch.tensor(rng.standard_normal(shape) * 50).to(dtype)
+    info = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+    extremes = [info.min, info.max, 0]
+    if dtype.is_floating_point:
+        extremes += [-torch.inf, torch.inf, -0.0, info.smallest_normal / 2, -info.smallest_normal / 2]
+    for extreme in extremes:
+        scores[torch.tensor(rng.random(shape) < rng.choice([0, 0, 0.1, 0.5]))] = extreme
+    return scores
+
+
+def agrees_with_the_oracle(scores, masks, rate, scope, seed) -> None:
+    """The same masks, contiguous and in the same order, and the generators left in the same state."""
+    replicates = next(iter(masks.values())).shape[0]
+    draws, expected_draws = (streams(range(seed, seed + replicates), "ties") for _ in range(2))
+    found = m.prune(scores, masks, rate, scope, draws)
+    all_rates = rate if isinstance(rate, dict) else dict.fromkeys(masks, rate)
+    assert same_bits(found, oracles.prune_stacks(scores, masks, all_rates, scope, expected_draws))
+    assert all(mask.is_contiguous() and mask.dtype == torch.bool for mask in found.values())
+    for one, other in zip(draws, expected_draws, strict=True):
+        assert torch.equal(one.get_state(), other.get_state())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@examples
+@given(
+    st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=3).map(tuple), min_size=1, max_size=4),
+    st.integers(1, 4),
+    st.lists(st.sampled_from(DTYPES), min_size=1, max_size=4),
+    st.sampled_from([1, 2, 5, 1000]),
+    st.lists(rates, min_size=4, max_size=4),
+    st.integers(0, 10**6),
+)
+def test_prune_does_bit_for_bit_what_it_did_at_first(scope, shapes, replicates, dtypes, levels, all_rates, seed):
+    """Any dtypes, mixed too; replicates alive in different numbers; NaN scores of pruned weights; empty layers."""
+    rng = np.random.default_rng(seed)
+    names = [f"layer{i}" for i in range(len(shapes))]
+    scores = {
+        name: awkward(dtypes[i % len(dtypes)], (replicates, *shape), levels, rng)
+        for i, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    }
+    share = rng.choice([0, 0.1, 0.5, 1], (len(shapes), replicates))
+    masks = {
+        name: torch.tensor(np.stack([rng.random(shape) < share[i, r] for r in range(replicates)]))
+        for i, (name, shape) in enumerate(zip(names, shapes, strict=True))
+    }
+    for name, score in scores.items():
+        if score.is_floating_point():
+            score[~masks[name] & torch.tensor(rng.random(score.shape) < 0.5)] = torch.nan
+    rate = dict(zip(names, all_rates, strict=False)) if scope == "layer" else all_rates[0]
+    agrees_with_the_oracle(scores, masks, rate, scope, seed)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_prune_does_what_it_did_at_first_on_large_layers_round_after_round(scope, dtype):
+    rng = np.random.default_rng(7)
+    shapes = {"a": (300, 64), "b": (100, 300), "c": (7, 3, 3)}
+    kept = {name: torch.ones(3, *shape, dtype=torch.bool) for name, shape in shapes.items()}
+    for number in range(4):
+        scores = {name: awkward(dtype, (3, *shape), 1000, rng) for name, shape in shapes.items()}
+        agrees_with_the_oracle(scores, kept, 0.36, scope, number)
+        kept = m.prune(scores, kept, 0.36, scope)
+
+
+def test_prune_reads_scores_however_they_lie_in_memory():
+    rng = np.random.default_rng(3)
+    turned = awkward(torch.float32, (3, 40, 5), 9, rng).transpose(1, 2)
+    with_gradient = torch.randn(3, 8, requires_grad=True)
+    scores = {"a": turned, "b": with_gradient, "c": torch.rand(1, 6).expand(3, 6)}
+    masks = {
+        "a": torch.rand(3, 40, 5).transpose(1, 2) < 0.8,
+        "b": with_gradient.detach() < 1,
+        "c": torch.ones(3, 6) > 0,
+    }
+    for scope in ("layer", "global"):
+        agrees_with_the_oracle(scores, masks, 0.4, scope, 0)
+
+
+def test_prune_takes_hundreds_of_replicates():
+    scores = {"a": torch.rand(300, 20).mul(5).round(), "b": torch.rand(300, 3, 2)}
+    for scope in ("layer", "global"):
+        agrees_with_the_oracle(scores, all_of(scores), 0.3, scope, 0)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +302,28 @@ def test_a_bad_input_is_named(change, said):
         m.prune(**given)
 
 
+def test_check_rates_gives_each_layer_its_rate():
+    assert m.check_rates(0.2, ("a", "b")) == {"a": 0.2, "b": 0.2} == m.check_rates(0.2, ["a", "b"], "global")
+    assert m.check_rates({"b": 1, "a": 0}, ("a", "b")) == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ((1.5, ("a", "b")), r"'a' must be a share between 0 and 1, got 1\.5"),
+        ((float("nan"), ("a",)), "nan"),
+        ((True, ("a",)), "True"),
+        (({"a": 0.5}, ("a", "b")), r"\['a', 'b'\], got \['a'\]"),
+        (({"a": 0.5}, ("a",), "global"), "one float rate, got a dict"),
+        ((0.5, ("a",), "local"), "unknown scope 'local': known are layer, global"),
+        ((0.5, ("a",), None), "unknown scope None"),
+    ],
+)
+def test_check_rates_says_what_is_wrong(given, said):
+    with pytest.raises(ValueError, match=said):
+        m.check_rates(*given)
+
+
 def test_ones_and_validate():
     params = {"w": torch.zeros(2, 3, 4), "bias": torch.zeros(2, 3)}
     kept = m.ones(params, ["w"])
@@ -270,11 +388,10 @@ def test_a_failed_save_leaves_nothing_and_keeps_what_was_there(tmp_path, monkeyp
     with pytest.raises(ValueError, match="float32"):
         m.save({"w": torch.ones(2, 2)}, tmp_path / "kept")
 
-    def break_off(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def break_off(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr("safetensors.torch.save_file", break_off)
+    monkeypatch.setattr("os.fsync", break_off)
     with pytest.raises(OSError, match="disk full"):
         m.save(KEPTS, tmp_path / "kept")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept").read_bytes() == before
@@ -290,6 +407,6 @@ def test_damaged_mask_files_are_named(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="kept.safetensors"):
             m.load(path)
-    m.write_tensors({"w": torch.ones(2, 2)}, path)
+    files.write(path, "masks", {"w": torch.ones(2, 2)})
     with pytest.raises(ValueError, match="'w'.*float32"):
         m.load(path)

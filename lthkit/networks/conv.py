@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthkit.data import Dataset
-from lthkit.masks import Params
 from lthkit.networks.base import Network, glorot_normal
+from lthkit.stacks import Params
 
 HIDDEN = (256, 256)  # units of the dense layers
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lthkit.data import Dataset
-from lthkit.masks import Params
 from lthkit.networks.base import Network, Step, glorot_normal
+from lthkit.stacks import Params
 
 
 class Dense(Network):

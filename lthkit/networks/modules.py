@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lthkit.masks import Params
 from lthkit.networks.base import Network
+from lthkit.stacks import Params
 
 # Weights are prunable by the type of their layer: a name like "weight" would also catch norms and embeddings.
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)
