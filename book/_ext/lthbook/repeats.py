@@ -10,7 +10,6 @@ import argparse
 import ast
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TypeVar
 import yaml
 
 import lthkit
+from lthkit import files
 from lthkit.exercises.grade import checked
 from lthkit.exercises.task import Task, tasks
 
@@ -84,7 +84,7 @@ def run(root: Path, version: str, tasks: Iterable[Task], check: bool) -> int:
         print(f"Out of date: {names}. `make write` writes them." if found else "All is up to date.")
         return int(bool(found))
     for path, text in found.items():
-        _write(path, text)
+        files.write_text(path, text)
     print(f"Written: {names}." if found else "Nothing to write: all is up to date.")
     return 0
 
@@ -191,17 +191,6 @@ def _put(pattern: str, new: str, text: str, where: str, what: str) -> str:
 
 def _read(path: Path) -> str:
     return path.read_bytes().decode()  # as it is: no line end is changed
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_bytes(text.encode())
-        shutil.copymode(path, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def main() -> int:
