@@ -78,7 +78,7 @@ def read_1(path: str | Path) -> dict[str, Tensor]:
             if others := header.keys() - {"order"}:
                 raise ValueError(f"its header holds {sorted(others)}")
             return {name: file.get_tensor(name) for name in json.loads(header.get("order", "null")) or file.keys()}
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, TypeError) as error:
         message = f"{path} is damaged, or no file of lthkit ({error}): save it again, or take another copy"
         raise ValueError(message) from None
 

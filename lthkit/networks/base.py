@@ -22,10 +22,12 @@ class Network:
     name: for tables and badges.  shapes: {name: shape of one replicate} of all parameters and buffers.
     prunable: names of the weights that masks may cover.  rates: pruning rate of each, relative to a run's rate.
     buffers: names among `shapes` that are not optimized, such as running means; they are stacked, rewound and continued
-    like parameters.  threads_safe: whether threads may run this network side by side.
+    like parameters.  threads_safe: whether threads may run this network side by side.  long_steps: whether a step is so
+    long that several threads may well share each of its operations.
     """
 
     threads_safe = True
+    long_steps = False
 
     def __init__(
         self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()

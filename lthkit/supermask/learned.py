@@ -104,7 +104,7 @@ class MaskLearner:
         self.update(lr)
         return loss
 
-    def measure(self) -> dict[str, Tensor]:
+    def measure(self, at_an_end: bool) -> dict[str, Tensor]:
         self.draw(self.checking)
         shares = {f"{column}/{n}": share for column, layers in self.shares().items() for n, share in layers.items()}
         self._to_weights()

@@ -74,7 +74,9 @@ def fit(
         own = None if masks is None else cut(masks, replicates)
         learner = Weights(network, data, cut(start, replicates), own, settings)
         order, steps = streams(order_seeds[replicates], "batches", round), checkpoint and checkpoint.steps(replicates)
-        return run(learner, data, settings, order, snapshot_at, tick, steps)
+        learned = run(learner, data, settings, order, snapshot_at, tick, steps)
+        learner.fill_in(learned.checks)
+        return learned
 
     bar = tqdm(total=total, desc="training", unit=" steps", leave=False, delay=2) if progress is None else progress
     try:

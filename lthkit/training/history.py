@@ -13,7 +13,8 @@ class History:
     """What was measured on the way: one column a check, T checks, the first before any step.
 
     iterations: [T].  train_loss: [R, T], the mean over the batches since the check before (NaN at the first).
-    val_loss, val_accuracy, test_accuracy: [R, T].
+    val_loss, val_accuracy: [R, T].
+    test_accuracy: [R, T], at the first and last check and at the early stop, NaN elsewhere; all of it with `test_curve`.
     """
 
     seeds: tuple[int, ...]

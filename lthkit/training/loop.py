@@ -24,8 +24,8 @@ class Learner(Protocol):
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         """Learn from images [R, B, C, H, W] with labels [R, B]; the loss [R] before the step."""
 
-    def measure(self) -> dict[str, Tensor]:
-        """What is checked on the way: [R] each."""
+    def measure(self, at_an_end: bool) -> dict[str, Tensor]:
+        """What is checked on the way: [R] each.  at_an_end: before the first step, or after the last."""
 
     def snapshot(self) -> Params:
         """A copy of what has been learned so far."""
@@ -75,7 +75,7 @@ def run(
     for i in range(progress.iteration, total + 1):
         if i == checked[len(checks)]:
             loss = progress.loss / progress.since if progress.since else torch.full((len(order),), math.nan)
-            found = {"train_loss": loss, **learner.measure()}
+            found = {"train_loss": loss, **learner.measure(at_an_end=i in (0, total))}
             checks.append({column: value.double().cpu() for column, value in found.items()})
             progress.loss, progress.since = 0.0, 0
         if i in wanted:

@@ -24,6 +24,7 @@ class Settings:
     weight_decay: 0 leaves it out.
     lr_schedule: lr_schedule(i) multiplies lr in iteration i = 0, 1, …; lambda i: min(1, (i + 1) / 500) warms up.
     eval_every: iterations between checks, by default one epoch; the start and the end are always checked.
+    test_curve: measure test accuracy at each check, not only at both ends and at the early stop.
     order_seeds: seeds of the batch order, one a replicate, where it is to differ from the run's; they may repeat.
     """
 
@@ -36,6 +37,7 @@ class Settings:
     weight_decay: float = 0.0
     lr_schedule: Callable[[int], float] | None = None
     eval_every: int | None = None
+    test_curve: bool = False
     order_seeds: Iterable[int] | None = None
 
     def __post_init__(self):

@@ -1,5 +1,7 @@
 """The learner of weights under masks."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,6 +40,8 @@ class Weights:
         )
         self.params = params | buffers
         self.differentiate = network.differentiator(self.params, grads)
+        self.test_curve, self.best = settings.test_curve, clone(self.params)
+        self.best_loss = torch.full((len(start[network.prunable[0]]),), math.inf, dtype=torch.float64, device=self.flat.device)
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         loss = self.differentiate(x, y)
@@ -48,10 +52,25 @@ class Weights:
             self._restore()
         return loss
 
-    def measure(self) -> dict[str, Tensor]:
+    def measure(self, at_an_end: bool) -> dict[str, Tensor]:
+        """Test images are looked at where they are reported: at both ends, and by `fill_in` at the early stop."""
         val_loss, val_accuracy = evaluate(self.network, self.params, self.data.val_x, self.data.val_y)
-        test_accuracy = evaluate(self.network, self.params, self.data.test_x, self.data.test_y)[1]
+        better = val_loss < self.best_loss
+        self.best_loss = torch.where(better, val_loss, self.best_loss)
+        for name, value in self.best.items():
+            value[better] = self.params[name][better]
+        asked = at_an_end or self.test_curve
+        test_accuracy = self._test_accuracy(self.params) if asked else torch.full_like(val_loss, math.nan)
         return {"val_loss": val_loss, "val_accuracy": val_accuracy, "test_accuracy": test_accuracy}
+
+    def fill_in(self, checks: dict[str, Tensor]) -> None:
+        """Write the test accuracy at the early stop into the checks {column: [R, T]}."""
+        early = checks["val_loss"].nan_to_num(nan=math.inf).argmin(1, keepdim=True)
+        if checks["test_accuracy"].gather(1, early).isnan().any():
+            checks["test_accuracy"].scatter_(1, early, self._test_accuracy(self.best).cpu().unsqueeze(1))
+
+    def _test_accuracy(self, params: Params) -> Tensor:
+        return evaluate(self.network, params, self.data.test_x, self.data.test_y)[1]
 
     def snapshot(self) -> Params:
         return clone(self.result())
@@ -62,7 +81,8 @@ class Weights:
         return {name: self.params[name] for name in self.names}
 
     def state(self) -> Params:
-        return {**{name: self.params[name] for name in self.network.buffers}, "": self.flat, **self.update.state()}
+        best = {f"best/{name}": value for name, value in self.best.items()} | {"/best_loss": self.best_loss}
+        return {n: self.params[n] for n in self.network.buffers} | best | {"": self.flat, **self.update.state()}
 
     def generators(self) -> tuple[()]:
         return ()

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from safetensors.torch import save_file
 
 from lthkit import files, lottery

@@ -7,10 +7,9 @@ from torch.nn import functional as F
 
 from lthkit import lottery, torch_prune
 from lthkit.data import Dataset
-from lthkit.lottery import Run
+from lthkit.lottery import Run, Ticket
 from lthkit.networks import Conv, Dense, from_module
 from lthkit.streams import stream
-from lthkit.lottery import Ticket
 from lthkit.training import fit
 
 from ..oracles import clone, order, pairs, same_bits, worst

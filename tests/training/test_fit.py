@@ -346,7 +346,7 @@ def test_evaluate_agrees_with_numpy_for_every_chunk(seed, replicates, chunk):
 
 
 def test_the_history_holds_what_the_snapshots_measure():
-    result = ours(10, masks=KEPT, eval_every=3, snapshot_at=range(11))
+    result = ours(10, masks=KEPT, eval_every=3, snapshot_at=range(11), test_curve=True)
     history = result.history
     assert history.iterations.tolist() == [0, 3, 6, 9, 10] and history.seeds == tuple(SEEDS)
     for column, i in enumerate(history.iterations.tolist()):
@@ -361,6 +361,21 @@ def test_the_history_holds_what_the_snapshots_measure():
         losses = by_hand(k, 10, KEPT)[1]
         means = [np.mean(losses[a:b]) for a, b in [(0, 3), (3, 6), (6, 9), (9, 10)]]
         assert history.train_loss[k, 1:].tolist() == pytest.approx(means, abs=1e-10)
+
+
+@pytest.mark.parametrize("settings", [{}, {"lr": 0.5}, {"optimizer": "sgd", "lr": 1e300}], ids=["calm", "wild", "lost"])
+def test_test_images_are_looked_at_at_both_ends_and_at_the_early_stop(settings):
+    whole = ours(12, masks=KEPT, eval_every=2, test_curve=True, **settings).history
+    found = ours(12, masks=KEPT, eval_every=2, **settings).history
+    early = found.val_loss.nan_to_num(nan=math.inf).argmin(1)
+    if settings.get("lr") == 0.5:
+        assert ((early > 0) & (early < 6)).any(), "an early stop that only the copy of its parameters can tell"
+    looked = torch.zeros_like(found.test_accuracy, dtype=torch.bool)
+    looked[:, [0, -1]] = True
+    looked[range(len(SEEDS)), early] = True
+    assert torch.equal(found.test_accuracy.isnan(), ~looked)
+    assert torch.equal(found.test_accuracy[looked], whole.test_accuracy[looked])
+    assert torch.equal(found.val_loss.nan_to_num(), whole.val_loss.nan_to_num())
 
 
 def test_the_history_as_a_table():
