@@ -54,7 +54,7 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Forget the steps: what they led to is written."""
-        for path in self.folder.glob(f"{self.prefix}steps-*"):
+        for path in self.folder.glob(f"*{self.prefix}steps-*"):  # half-written ones too
             path.unlink()
 
 
