@@ -13,7 +13,7 @@ from torch import nn
 from lthkit import checkpoints, masks, supermask
 from lthkit.data import Dataset
 from lthkit.networks import Conv, Dense, from_module
-from lthkit.training import fit, weights
+from lthkit.training import effective, fit, weights
 
 from .oracles import pairs, stack
 
@@ -239,7 +239,7 @@ CHANGES = {
     "another order of seeds": ({"seeds": [4, 9, 0]}, "seeds"),
     "another start": ({"params": stack(1, NETWORK.shapes, 3)}, "start"),
     "other frozen values": ({"frozen": {n: value + 1 for n, value in FROZEN.items()}}, "start"),
-    "no masks": ({"masks": None, "frozen": None, "params": {n: v.where(KEPT[n], FROZEN[n]) if n in KEPT else v for n, v in PARAMS.items()}}, "masks"),  # noqa: E501
+    "no masks": ({"masks": None, "frozen": None, "params": effective(PARAMS, KEPT, FROZEN)}, "masks"),
     "another round": ({"round": 1}, "round"),
     "another rate": ({"lr": 0.02}, "settings"),
     "another optimizer": ({"optimizer": "sgd"}, "settings"),
@@ -336,5 +336,10 @@ def test_a_function_without_source_is_named(tmp_path):
 
 def test_equal_calls_may_be_written_differently(tmp_path):
     first = small(checkpoint=tmp_path)
-    numbers = {"seeds": np.array(SEEDS), "iterations": np.int64(STEPS), "lr": np.float64(0.01), "batch_size": np.int32(15)}
+    numbers = {
+        "seeds": np.array(SEEDS),
+        "iterations": np.int64(STEPS),
+        "lr": np.float64(0.01),
+        "batch_size": np.int32(15),
+    }
     assert same(small(checkpoint=tmp_path, **numbers), first)
