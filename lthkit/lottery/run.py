@@ -59,8 +59,8 @@ class Round:
 class Run:
     """All rounds of all arms of one experiment.
 
-    table: a DataFrame with a row per (arm, seed, round): kept, nonzero (the share of the prunable weights that are not 0
-    when the round's training starts, frozen ones too), accuracy_at_start (on the test images, before that training),
+    table: a DataFrame with a row per (arm, seed, round): kept, nonzero (the share of the prunable weights that are not
+    0 when the round's training starts, frozen ones too), accuracy_at_start (on the test images, before that training),
     test_accuracy (of the last iteration), test_accuracy_early_stop, val_accuracy, early_stop_iteration, censored,
     diverged (in this round of its arm or in one before: accuracies and early stop are NaN then), seconds (a replicate's
     share).
@@ -130,7 +130,7 @@ class Run:
         """Write the run into a new folder; a failed write leaves nothing behind.
 
         Network and data are not saved: give them to `load` to retrain.
-        Raises FileExistsError if the folder exists, OSError that names it, ValueError for settings that a file cannot hold.
+        Raises FileExistsError if the folder exists, OSError that names it, ValueError for settings no file can hold.
         """
         with files.new_folder(folder) as part:
             write_base(part, self, list(self._rounds))
@@ -185,9 +185,8 @@ def write_round(folder: Path, arm: int, round: Round, final: Params | None = Non
     """final: trained parameters, for a checkpoint to go on from."""
     columns = {name: torch.tensor(round.rows[name].to_numpy()) for name in round.rows if name not in ("arm", "seed")}
     history = {name: value for name, value in vars(round.history).items() if name != "seeds"}
-    tensors = files.pack(
-        masks=round.masks, frozen=round.frozen or {}, history=history, rows=columns, final=final or {}
-    )
+    parts = {"masks": round.masks, "frozen": round.frozen or {}, "history": history, "rows": columns}
+    tensors = files.pack(**parts, final=final or {})
     head = {"arm": round.arm, "number": round.number, "seeds": list(round.history.seeds)}
     files.write(round_path(folder, arm, round.number), "round", tensors, head)
 
@@ -199,9 +198,8 @@ def read_round(folder: Path, arm: int, number: int, base: Run) -> tuple[Round, P
     """
     path = round_path(folder, arm, number)
     head, tensors = files.read(path, "round")
-    masks, frozen, history, columns, final = (
-        files.unpack(part, tensors) for part in ("masks", "frozen", "history", "rows", "final")
-    )
+    parts = ("masks", "frozen", "history", "rows", "final")
+    masks, frozen, history, columns, final = (files.unpack(part, tensors) for part in parts)
     try:
         validate(masks, base.initial)
         if head["number"] != number or head["seeds"] != base.seeds:
@@ -234,15 +232,11 @@ def _load_1(folder: Path) -> Run:
             raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
     try:
         head = json.loads((folder / "run.json").read_text())
-        number = head["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'run.json'} is damaged ({error}): save the run again") from error
-    if number != 1:
-        raise ValueError(f"{folder} has format {number!r}, this lthkit reads formats 1 and 2: update lthkit")
-    try:
-        return _restore_1(head, _read_table_1(folder / "table.csv"), files.read_1(folder / "tensors.safetensors"))
+        if head["format"] == 1:
+            return _restore_1(head, _read_table_1(folder / "table.csv"), files.read_1(folder / "tensors.safetensors"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} holds a damaged run ({error}): save it again") from error
+    raise ValueError(f"{folder} has format {head['format']!r}, this lthkit reads formats 1 and 2: update lthkit")
 
 
 def _restore_1(head: dict, table: pd.DataFrame, tensors: dict[str, Tensor]) -> Run:
@@ -291,7 +285,8 @@ def rows(arm: str, number: int, masks: Masks, nonzero: Masks, fitted: Fit, lost:
     }
     if diverged.any():
         measured = {name: column.double().masked_fill(diverged, torch.nan) for name, column in measured.items()}
-    share = sum(value.flatten(1).sum(1) for value in nonzero.values()).double() / sum(m[0].numel() for m in masks.values())
+    filled = sum(value.flatten(1).sum(1) for value in nonzero.values())  # [R]
+    share = filled.double() / sum(mask[0].numel() for mask in masks.values())
     columns = {"kept": 1 - sparsity(masks)["overall"], "nonzero": share, **measured}
     columns |= {"censored": (check == len(history.iterations) - 1) & ~diverged, "diverged": diverged}
     table = pd.DataFrame({"arm": arm, "seed": history.seeds, "round": number})

@@ -23,19 +23,10 @@ __all__ = ["OPTIMIZERS", "Fit", "History", "Settings", "effective", "evaluate", 
 
 
 def fit(
-    network: Network,
-    params: Params,
-    data: Dataset,
-    masks: Masks | None = None,
-    frozen: Params | None = None,
-    seeds: int | Iterable[int] | None = None,
-    *,
-    snapshot_at: Iterable[int] = (),
-    round: int = 0,
-    progress: tqdm | None = None,
-    checkpoint: str | Path | Checkpoint | None = None,
-    **settings,
-) -> Fit:
+    network: Network, params: Params, data: Dataset, masks: Masks | None = None, frozen: Params | None = None,
+    seeds: int | Iterable[int] | None = None, *, snapshot_at: Iterable[int] = (), round: int = 0,
+    progress: tqdm | None = None, checkpoint: str | Path | Checkpoint | None = None, **settings,
+) -> Fit:  # fmt: skip
     """Train every replicate from `params` under its masks; the inputs are not changed.
 
     params: {name: [R, …]}.
@@ -64,10 +55,9 @@ def fit(
     network.check_images(data, start)
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        call = {"network": network, "data": data, "start": start, "masks": masks, "seeds": seeds, "round": round}
-        checkpoint = Checkpoint(
-            checkpoint, call="training.fit", **call, settings=settings, snapshot_at=sorted(snapshot_at)
-        )
+        call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}
+        call |= {"seeds": seeds, "round": round, "settings": settings, "snapshot_at": sorted(snapshot_at)}
+        checkpoint = Checkpoint(checkpoint, **call)
 
     def part(replicates: slice, tick: Callable[[], object]) -> Learned:
         own = None if masks is None else cut(masks, replicates)
