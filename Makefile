@@ -5,7 +5,7 @@ SOLUTIONS ?= 1
 LAB ?= .venv/bin/jupyter lab --LabApp.default_url=/lab/tree/work
 READY = .venv/ready
 
-.PHONY: help book test unit lab browser kill-table clean
+.PHONY: help book test unit lab write browser kill-table clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -34,6 +34,9 @@ lab: $(READY) ## open JupyterLab on your own copies of the labs, in work/
 	@for lab in notebooks/*.ipynb; do copy=work/$${lab##*/}; \
 	  if [ -e "$$copy" ]; then echo "kept   $$copy"; else cp "$$lab" "$$copy"; echo "copied $$copy"; fi; done
 	@$(LAB)
+
+write: $(READY) ## write what labs and pages repeat: version, address, headings, goals, faulty functions
+	@PYTHONPATH=book/_ext .venv/bin/python -m lthbook.repeats
 
 browser: $(READY) ## look at every built page with chromium
 	@.venv/bin/pytest -q -m browser tests/browser

@@ -1,4 +1,4 @@
-"""How long a check takes: `python benchmarks/exercises.py`.  Milliseconds over all tasks with a function and many seeds."""
+"""How long a check takes: `python benchmarks/exercises.py`.  Milliseconds over all tasks with a function."""
 
 import contextlib
 import io
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from lthkit.exercises import check
-from lthkit.exercises.engine import CORRECT, judge, tasks
+from lthkit.exercises.judge import CORRECT, judge
+from lthkit.exercises.task import tasks
 
 
 def milliseconds(function, *args) -> float:

@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=300, help="steps of learning (default 300)")
     parser.add_argument("--lr", type=float, default=0.3, help="learning rate (default 0.3: the best on validation)")
     given = parser.parse_args()
-    whole = data.load("fashion_mnist", given.root)
+    whole = data.load("fashion_mnist", root=given.root)
     part = {name: getattr(whole, name)[:TESTED] for name in ("val_x", "val_y", "test_x", "test_y")}
     images = replace(whole, **part)
     network = conv_2(images)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lthkit.masks import Masks, Params
 from lthkit.networks import Network
+from lthkit.stacks import Masks, Params, clone
 
 Mask1 = Callable[[Network, Params, Params, Masks, Sequence[torch.Generator]], Params]
 Mask0 = Callable[[Params, Params, Params, Masks], tuple[Params, Params]]
@@ -19,12 +19,12 @@ Mask0 = Callable[[Params, Params, Params, Masks], tuple[Params, Params]]
 
 def rewind(network: Network, initial: Params, final: Params, masks: Masks, generators) -> Params:
     """All parameters back to the rewind point (Frankle & Carbin 2019)."""
-    return {name: value.clone() for name, value in initial.items()}
+    return clone(initial)
 
 
 def continue_(network: Network, initial: Params, final: Params, masks: Masks, generators) -> Params:
     """Keep the trained values: fine-tuning (Han et al. 2015)."""
-    return {name: value.clone() for name, value in final.items()}
+    return clone(final)
 
 
 def reinit(network: Network, initial: Params, final: Params, masks: Masks, generators) -> Params:

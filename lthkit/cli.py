@@ -6,6 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lthkit import files
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -36,19 +38,12 @@ def grade(
         _stop(f'grading needs {error.name}: pip install "lthkit[grade]"')
     except ValueError as error:
         _stop(str(error))
-    typer.echo(found.table(time_limit), err=json_to == "-")
+    typer.echo(found.summary(time_limit), err=json_to == "-")
     if json_to:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-        typer.echo(text) if json_to == "-" else _write(Path(json_to), text + "\n")
+        typer.echo(text) if json_to == "-" else files.write_text(json_to, text + "\n")
 
 
 def _stop(problem: str) -> NoReturn:
     typer.echo(problem, err=True)
     raise typer.Exit(2)
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -1,10 +1,16 @@
 """Data sets held in memory as tensors, split once into train, validation and test."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
+
+from lthkit.checks import check_count, lookup
+from lthkit.streams import stream
 
 
 @dataclass(frozen=True)
@@ -80,42 +86,72 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: int) -> None:
         raise ValueError(f"{part}: labels must lie in 0 … {classes - 1}, got {y.min().item()} … {y.max().item()}")
 
 
-def load(name: str, root: str | Path = "data", download: bool = False) -> Dataset:
+Loader = Callable[[int, Path, bool], Dataset]  # (split, root, download)
+
+
+def load(
+    name: str,
+    split: int = 0,
+    subset: int | None = None,
+    root: str | Path = "data",
+    download: bool = False,
+) -> Dataset:
     """Load a data set by name, the whole of it as tensors in memory.
 
-    "digits": 1,797 real handwritten digits of 8×8 pixels that come with scikit-learn (no network), as
-    1,197 / 200 / 400 images, stratified by class; the split never changes.
-    "mnist", "fashion_mnist", "cifar10": read by torchvision from `root`, in torchvision's own layout.  With
-    download=True missing files are fetched there first.  5,000 training images, stratified and always the same, are
-    held out for validation.
-    Raises ValueError for an unknown name, FileNotFoundError for missing files, ConnectionError if a download fails,
-    ValueError for a damaged file, and ImportError for a torchvision that is missing or does not match torch.
+    name: one of `DATASETS`.  "digits": 1,797 real handwritten digits of 8×8 pixels that come with scikit-learn (no
+    network), as 1,197 / 200 / 400 images.  "mnist", "fashion_mnist", "cifar10": read by torchvision, their published
+    test images and 5,000 of their training images for validation.  A division is stratified by class and never changes.
+    split: 0 is the division above; any other number divides all images anew, published test images too, into parts
+    of the same sizes.
+    subset: so many training images in place of all, stratified, always the same for a split; a larger subset holds the
+    smaller ones.  Validation and test images stay.
+    root: where torchvision's files are, in its own layout.  download: fetch missing files there first.
+    The `.name` of another split or a subset says so, for scopes: "digits, split 3", "mnist, 600 training images".
+    Raises ValueError for an unknown name, a split or subset out of range or a damaged file, FileNotFoundError for
+    missing files, ConnectionError if a download fails, and ImportError for a torchvision that is missing or does not
+    match torch.
     """
-    if name == "digits":
-        return _digits()
-    if name not in TORCHVISION:
-        raise ValueError(f"unknown data set {name!r}: known are {', '.join(['digits', *TORCHVISION])}")
-    return _from_torchvision(name, Path(root), download)
+    loader = lookup("data set", name, DATASETS)
+    check_count("split", split, 0)
+    data = loader(split, Path(root), download)
+    if split:
+        data = replace(data, name=f"{data.name}, split {split}")
+    return data if subset is None else _subset(data, subset, split)
 
 
-def _digits() -> Dataset:
+def _subset(data: Dataset, count: int, split: int) -> Dataset:
+    """`data` with `count` of its training images, in their order."""
+    check_count("subset", count, data.classes)
+    size = len(data.train_y)
+    if count > size:
+        raise ValueError(
+            f"subset {count:,} is more than the {size:,} training images of {data.name}: take fewer, or None"
+        )
+    order = torch.randperm(size, generator=stream(split, "sample"))
+    labels = data.train_y[order]
+    rank = one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0]  # [N]: 1, 2, … within a class
+    place = (rank.double() - 0.5) / labels.bincount()[labels]  # in the line of its class, from 0 to 1
+    chosen = order[place.argsort(stable=True)[:count]].sort().values
+    name = f"{data.name}, {count:,} training images"
+    return replace(data, name=name, train_x=data.train_x[chosen], train_y=data.train_y[chosen])
+
+
+def _digits(split: int, root: Path, download: bool) -> Dataset:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     images = torch.tensor(images / 16, dtype=torch.float32).view(-1, 1, 8, 8)
-    rest, test = _hold_out(images, torch.tensor(labels), 400)
-    train, val = _hold_out(*rest, 200)
-    return Dataset.from_tensors("digits", train, val, test, classes=10)
+    return Dataset.from_tensors("digits", *_divide(images, torch.tensor(labels), split, 200, 400), classes=10)
 
 
-def _from_torchvision(name: str, root: Path, download: bool) -> Dataset:
+def _from_torchvision(name: str, split: int, root: Path, download: bool) -> Dataset:
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError, AttributeError) as error:
         # A torchvision built for another torch fails while it registers its operators.
         raise ImportError(
-            f"{name} needs a torchvision that matches torch {torch.__version__} ({type(error).__name__}: {_line(error)}): "
-            "install both in one pip command"
+            f"{name} needs a torchvision that matches torch {torch.__version__} "
+            f"({type(error).__name__}: {_line(error)}): install both in one pip command"
         ) from error
     kind = getattr(datasets, TORCHVISION[name])
     parts = []
@@ -128,12 +164,15 @@ def _from_torchvision(name: str, root: Path, download: bool) -> Dataset:
         parts.append((images, labels))
     if len(parts[0][0]) <= HELD_OUT:
         raise _damaged(name, kind, root, f"only {len(parts[0][0])} training images")
-    train, val = _hold_out(*parts[0], HELD_OUT)
+    if split:
+        images, labels = (torch.cat(both) for both in zip(*parts, strict=True))
+        return Dataset.from_tensors(name, *_divide(images, labels, split, HELD_OUT, len(parts[1][1])), classes=10)
+    train, val = _hold_out(*parts[0], HELD_OUT, split)
     return Dataset.from_tensors(name, train, val, parts[1], classes=10)
 
 
 def _read(name: str, kind: type, root: Path, train: bool, download: bool):
-    """One part as torchvision reads it.  Files that are there are read first: only missing ones are a download's task."""
+    """One part as torchvision reads it.  Files that are there are read first: only missing ones are downloaded."""
     try:
         return kind(root, train=train)
     except RuntimeError as error:
@@ -141,7 +180,8 @@ def _read(name: str, kind: type, root: Path, train: bool, download: bool):
             raise _damaged(name, kind, root, error) from error
         if not download:
             raise FileNotFoundError(
-                f"no complete {name} under {root.resolve()}: load it once with download=True, or set root to where it is"
+                f"no complete {name} under {root.resolve()}: "
+                "load it once with download=True, or set root to where it is"
             ) from error
     except Exception as error:
         raise _damaged(name, kind, root, error) from error
@@ -149,8 +189,8 @@ def _read(name: str, kind: type, root: Path, train: bool, download: bool):
         return kind(root, train=train, download=True)
     except (OSError, RuntimeError) as error:  # URLError among them
         raise ConnectionError(
-            f"could not download {name} to {root.resolve()} ({_line(error)}): check the network and the folder, then load "
-            "it again"
+            f"could not download {name} to {root.resolve()} ({_line(error)}): "
+            "check the network and the folder, then load it again"
         ) from error
     except Exception as error:
         raise _damaged(name, kind, root, error) from error
@@ -168,13 +208,20 @@ def _line(error) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _hold_out(x: Tensor, y: Tensor, count: int):
-    """((x, y) of the rest, (x, y) of `count` examples), stratified by class and always the same."""
+def _divide(x: Tensor, y: Tensor, split: int, val: int, test: int):
+    """Three pairs (images, labels): train, `val` examples and `test` examples."""
+    rest, test_pair = _hold_out(x, y, test, split)
+    return *_hold_out(*rest, val, split), test_pair
+
+
+def _hold_out(x: Tensor, y: Tensor, count: int, split: int):
+    """((x, y) of the rest, (x, y) of `count` examples), stratified by class and always the same for a split."""
     from sklearn.model_selection import train_test_split
 
-    rest, held = train_test_split(range(len(y)), test_size=count, stratify=y.numpy(), random_state=0)
+    rest, held = train_test_split(range(len(y)), test_size=count, stratify=y.numpy(), random_state=split)
     return (x[rest], y[rest]), (x[held], y[held])
 
 
 HELD_OUT = 5_000
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+DATASETS: dict[str, Loader] = {"digits": _digits} | {name: partial(_from_torchvision, name) for name in TORCHVISION}

@@ -3,8 +3,6 @@
 `Masks` is a dict from a weight's name to a tensor [R, …] of the weight's own shape; True means kept.
 """
 
-import json
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
@@ -13,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lthkit import files
 from lthkit.checks import lookup
+from lthkit.stacks import Masks, Params
 from lthkit.streams import streams
-
-Params = dict[str, Tensor]
-Masks = dict[str, Tensor]
 
 
 def ones(params: Params, prunable: Sequence[str]) -> Masks:
@@ -153,9 +150,9 @@ def _without_lowest(
 def _kth_lowest(scores: list[np.ndarray], masks: list[np.ndarray], alive: list[int], k: int) -> np.generic:
     """The k-th lowest score of all alive weights; alive: how many of each layer."""
     values = np.empty(sum(alive), scores[0].dtype)
-    for room, score, mask in zip(np.split(values, np.cumsum(alive)[:-1]), scores, masks, strict=True):
+    for part, score, mask in zip(np.split(values, np.cumsum(alive)[:-1]), scores, masks, strict=True):
         # By index: score[mask] guesses at each weight whether it is alive.  mode: "raise" would take a copy.
-        score.take(np.flatnonzero(mask), out=room, mode="clip")
+        score.take(np.flatnonzero(mask), out=part, mode="clip")
     values.partition(k - 1)
     return values[k - 1]
 
@@ -175,43 +172,13 @@ def _check_scores(scores: dict[str, Tensor], masks: Masks) -> None:
 
 
 def save(masks: Masks, path: str | Path) -> None:
-    """Write masks to one safetensors file.  A failed write leaves nothing behind."""
+    """Write masks to one safetensors file.  A failed write leaves what was there before."""
     validate(masks)
-    write_tensors(masks, path)
+    files.write(path, "masks", masks)
 
 
 def load(path: str | Path) -> Masks:
     """Read masks that `save` wrote.  Raises FileNotFoundError, or ValueError for a file that holds no masks."""
-    masks = read_tensors(path)
+    _, masks = files.read(path, "masks", old=True)
     validate(masks)
     return masks
-
-
-def write_tensors(tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Write a dict of tensors as safetensors: first beside the target, then moved onto it in one step."""
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    order = {"order": json.dumps(list(tensors))}  # the format sorts its names
-    try:
-        # clone: the format refuses tensors that share memory
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, part, order)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read what `write_tensors` wrote; a damaged file is a ValueError that names it."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            names = json.loads((file.metadata() or {}).get("order", "null")) or file.keys()
-            return {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); save it again") from None

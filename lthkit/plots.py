@@ -1,4 +1,7 @@
-"""The figures of the course, in one colour and type style."""
+"""The figures of the course, in one colour and type style.
+
+Where a call gives no label or scale of its own, `columns` says how a column is shown.
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from lthkit.columns import COLUMNS, of
 from lthkit.report import summary
 
 # Okabe & Ito's palette: distinct for colour-blind readers; markers and dashes tell arms apart in grey print.
@@ -49,12 +53,13 @@ def against_kept(
     by: str = "arm",
     arms: Sequence[str] | None = None,
     labels: dict[str, str] | None = None,
-    ylabel: str = "test accuracy, %",
+    ylabel: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """A line for each arm: mean over the seeds of `column` (a share) against the share of weights kept.
+    """A line for each arm: mean over the seeds of `column` against the share of weights kept.
 
     The band is the 95 % interval of the mean.  title: the finding.  arms: which, in this order; labels: their names.
+    A column that is not in `columns.COLUMNS` is taken for a share, and drawn in percent.
     """
     arms = list(dict.fromkeys(table[by])) if arms is None else list(arms)
     missing = [arm for arm in arms if arm not in set(table[by])]
@@ -63,19 +68,12 @@ def against_kept(
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
         points = summary(table[table[by].isin(arms)], column, by=(by, "round"))
+        scale = of(column).scale if column in COLUMNS else 100
         for i, arm in enumerate(arms):
             line = points[points[by] == arm].sort_values("kept")
-            _line(
-                ax,
-                100 * line.kept,
-                100 * line["mean"],
-                100 * line.low,
-                100 * line.high,
-                i,
-                (labels or {}).get(arm, arm),
-            )
+            _line(ax, 100 * line.kept, line, scale, i, (labels or {}).get(arm, arm))
         kept_axis(ax, 100 * points.kept.min())
-        ax.set_ylabel(ylabel)
+        ax.set_ylabel(of(column).label if ylabel is None else ylabel)
         ax.set_title(title)
         ax.legend()
     return fig
@@ -89,14 +87,20 @@ def kept_axis(ax: Axes, lowest: float) -> None:
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set_xlabel("weights kept, %")
+    ax.set_xlabel(of("kept").label)
 
 
 def intervals(
-    table: pd.DataFrame, column: str, title: str, xlabel: str, by: str = "arm", scale: float = 1.0,
+    table: pd.DataFrame,
+    column: str,
+    title: str,
+    xlabel: str | None = None,
+    by: str = "arm",
+    scale: float | None = None,
     labels: dict[str, str] | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """A row for each arm: every seed as a dot, the mean and its 95 % interval above them."""
+    scale = of(column).scale if scale is None else scale
     points = summary(table, column, by=(by,))
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(7.2, 0.7 * len(points) + 1.4))
@@ -110,19 +114,25 @@ def intervals(
         ax.set_yticks(range(len(points)), [(labels or {}).get(name, name) for name in points[by]])
         ax.set_ylim(len(points) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(xlabel)
+        ax.set_xlabel(of(column).label if xlabel is None else xlabel)
         ax.set_title(title)
     return fig
 
 
 def curves(
-    history: pd.DataFrame, column: str, title: str, ylabel: str, by: str = "arm", scale: float = 1.0,
+    history: pd.DataFrame,
+    column: str,
+    title: str,
+    ylabel: str | None = None,
+    by: str = "arm",
+    scale: float | None = None,
     labels: dict[str, str] | None = None,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """A line for each arm over the iterations: mean over the seeds with its 95 % interval.
 
     history: `History.table()` of one or several arms, with a column `by`.
     """
+    scale = of(column).scale if scale is None else scale
     # Of the training loss the first check knows nothing yet.
     history = history[history.groupby([by, "iteration"])[column].transform("count") > 0]
     points = summary(history, column, by=(by, "iteration"))
@@ -130,18 +140,17 @@ def curves(
         fig, ax = plt.subplots()
         for i, arm in enumerate(dict.fromkeys(points[by])):
             line = points[points[by] == arm]
-            _line(
-                ax, line.iteration, scale * line["mean"], scale * line.low, scale * line.high, i,
-                (labels or {}).get(arm, arm), markevery=max(1, len(line) // 10),
-            )  # fmt: skip
-        ax.set_xlabel("iterations")
-        ax.set_ylabel(ylabel)
+            name, markevery = (labels or {}).get(arm, arm), max(1, len(line) // 10)
+            _line(ax, line.iteration, line, scale, i, name, markevery)
+        ax.set_xlabel(of("iteration").label)
+        ax.set_ylabel(of(column).label if ylabel is None else ylabel)
         ax.set_title(title)
         ax.legend()
     return fig
 
 
-def _line(ax: Axes, x, mean, low, high, i: int, label: str, markevery: int = 1) -> None:
+def _line(ax: Axes, x, line: pd.DataFrame, scale: float, i: int, label: str, markevery: int = 1) -> None:
+    """The i-th line of a figure: mean, low and high of `summary`, over x."""
     style = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "linestyle": DASHES[i % 7], "markevery": markevery}
-    ax.plot(x, mean, label=label, **style)
-    ax.fill_between(x, low, high, color=COLOURS[i % 7], alpha=0.15, linewidth=0)
+    ax.plot(x, scale * line["mean"], label=label, **style)
+    ax.fill_between(x, scale * line.low, scale * line.high, color=COLOURS[i % 7], alpha=0.15, linewidth=0)

@@ -7,11 +7,14 @@ What holds here also holds under Holm's rule, wherever the claim stands among th
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from lthkit import columns
 
 FAMILY = 40  # measured claims that the course has room for
 CONFIDENCE = 1 - 0.05 / FAMILY
@@ -47,10 +50,9 @@ class Verdict:
         """As in "+12.3 points (7.1 to 17.5)"; None for an exact claim."""
         if self.difference is None:
             return None
-        scale, unit, digits = _unit(self.column)
-        values = (self.difference, self.low, self.high)
-        difference, low, high = (f"{scale * value:+.{digits}f}".replace("-", "−") for value in values)
-        return f"{difference}{unit} ({low} to {high})"
+        shown, values = columns.of(self.column), (self.difference, self.low, self.high)
+        difference, low, high = (f"{shown.scale * value:+.{shown.digits}f}".replace("-", "−") for value in values)
+        return f"{difference}{shown.unit} ({low} to {high})"
 
     @property
     def sentence(self) -> str:
@@ -67,23 +69,23 @@ class Verdict:
     @property
     def finding(self) -> str:
         """The comparison in words."""
-        scale, unit, digits = _unit(self.column)
-        margin = f" by more than {scale * self.margin:.{digits}f}{unit}" if self.margin else ""
+        shown = columns.of(self.column)
+        margin = f"{shown.scale * self.margin:.{shown.digits}f}{shown.unit}"
         if self.kind == "equivalent":
-            margin = f"within {scale * self.margin:.{digits}f}{unit}"
+            margin = f"within {margin}"
             words = {
                 "holds": f"{self.better} and {self.than} agree {margin}",
                 "contradicted": f"{self.better} and {self.than} do not agree {margin}",
                 "undecided": f"whether {self.better} and {self.than} agree {margin} is undecided",
             }
         else:
-            more, less = _direction(self.column)
+            margin = f" by more than {margin}" if self.margin else ""
             words = {
-                "holds": f"{self.better} is {more} than {self.than}{margin}",
-                "contradicted": f"{self.better} is not {more} than {self.than}{margin}"
+                "holds": f"{self.better} is {shown.better} than {self.than}{margin}",
+                "contradicted": f"{self.better} is not {shown.better} than {self.than}{margin}"
                 if self.margin
-                else f"{self.better} is {less} than {self.than}",
-                "undecided": f"whether {self.better} is {more} than {self.than}{margin} is undecided",
+                else f"{self.better} is {shown.worse} than {self.than}",
+                "undecided": f"whether {self.better} is {shown.better} than {self.than}{margin} is undecided",
             }
         return words[self.status]
 
@@ -120,8 +122,8 @@ def compare(
     """Judge a claim about two arms, paired over their seeds, by Student's interval of the mean difference.
 
     kind "better": `column` of arm `better` exceeds that of `than` by more than `margin`; for a column where less is
-    better (iterations, seconds, losses) it falls short by more.  kind "equivalent": they differ by less than `margin`
-    either way (two one-sided tests: the whole interval lies inside).
+    better (iterations, seconds, losses: see `columns`) it falls short by more.  kind "equivalent": they differ by less
+    than `margin` either way (two one-sided tests: the whole interval lies inside).
     The claim holds if the whole interval agrees with it, is contradicted if none of it does, else is undecided.
     by: the column that names the arms.  at_round: look at this round only.  claim, scope, source: words for the badge.
     Raises ValueError if an arm, column or round is missing, a seed stands alone or twice, a value is NaN, or fewer
@@ -133,9 +135,8 @@ def compare(
         raise ValueError(f"kind='equivalent' needs a margin above 0, got {margin}: say which difference would matter")
     if not margin >= 0 or not 0 < confidence < 1:
         raise ValueError(f"margin must not be negative and confidence lie in (0, 1), got {margin} and {confidence}")
-    difference = paired(table, column, by, better, than, at_round)
-    if kind == "better":
-        difference = difference * _sign(column)
+    sign = -1 if kind == "better" and columns.of(column).less_is_better else 1
+    difference = sign * paired(table, column, by, better, than, at_round)
     n, mean = len(difference), float(difference.mean())
     error = float(difference.std(ddof=1)) / math.sqrt(n)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
@@ -147,11 +148,9 @@ def compare(
         inside, outside = low > -margin and high < margin, low > margin or high < -margin
         status = "holds" if inside else "contradicted" if outside else "undecided"
         p = _p(margin - abs(mean), error, n)
-    if kind == "better" and _sign(column) < 0:
+    if sign < 0:
         mean, low, high = -mean, -high, -low  # shown in the column's own direction
-    return Verdict(
-        kind, status, claim, scope, source, column, better, than, margin, n, mean, low, high, confidence, p
-    )  # fmt: skip
+    return Verdict(kind, status, claim, scope, source, column, better, than, margin, n, mean, low, high, confidence, p)
 
 
 def fact(statement: str, observed: bool, scope: str = "", source: str = "") -> Verdict:
@@ -164,6 +163,22 @@ def fact(statement: str, observed: bool, scope: str = "", source: str = "") -> V
     if not isinstance(observed, (bool, np.bool_)):
         raise TypeError(f"observed must be True or False, got {observed!r}")
     return Verdict("exact", "holds" if observed else "contradicted", statement, scope, source)
+
+
+def holm(p_values: Sequence[float], family: int = FAMILY) -> list[float]:
+    """Each p adjusted by Holm's step-down rule (Holm 1979), in the order given.
+
+    A claim is significant at level α, whatever became of the others, where its adjusted p is at most α.
+    family: how many claims there are room for; those not measured yet count as never significant.
+    Raises ValueError for a p outside [0, 1] or NaN.
+    """
+    if bad := [p for p in p_values if not 0 <= p <= 1]:
+        raise ValueError(f"p must lie in [0, 1], got {bad}")
+    adjusted, largest, m = [0.0] * len(p_values), 0.0, max(family, len(p_values))
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (m - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
 
 
 def interval(values, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -223,8 +238,8 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
     return difference
 
 
-def _need(table: pd.DataFrame, columns: list[str]) -> None:
-    missing = [column for column in columns if column not in table]
+def _need(table: pd.DataFrame, needed: list[str]) -> None:
+    missing = [column for column in needed if column not in table]
     if missing:
         raise ValueError(f"no column {', '.join(map(repr, missing))} in the table: it has {list(table.columns)}")
 
@@ -234,27 +249,3 @@ def _p(distance: float, error: float, n: int) -> float:
     if error == 0:
         return 0.0 if distance else 1.0
     return float(2 * stats.t.sf(abs(distance) / error, n - 1))
-
-
-def _sign(column: str) -> int:
-    """−1 for columns where less is better."""
-    return -1 if "iteration" in column or "seconds" in column or "loss" in column else 1
-
-
-def _unit(column: str) -> tuple[float, str, int]:
-    """(factor, unit, digits) to show a column in: shares in points, the rest as it is."""
-    if "accuracy" in column or "share" in column or column in ("kept", "nonzero"):
-        return 100, " points", 1
-    if "iteration" in column:
-        return 1, " iterations", 0
-    return 1, " seconds" if "seconds" in column else "", 3
-
-
-def _direction(column: str) -> tuple[str, str]:
-    if "iteration" in column:
-        return "earlier", "later"
-    if "seconds" in column:
-        return "faster", "slower"
-    if "accuracy" in column:
-        return "more accurate", "less accurate"
-    return ("lower", "higher") if _sign(column) < 0 else ("higher", "lower")

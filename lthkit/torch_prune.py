@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from lthkit.masks import Masks
+from lthkit.stacks import Masks
 
 
 def apply(module: nn.Module, masks: Masks) -> nn.Module:

@@ -5,12 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from lthkit import data
 from lthkit.data import Dataset
 
-from .oracles import pairs
+from .oracles import examples, pairs
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +21,7 @@ def digits():
 
 
 PARTS = ("train", "val", "test")
+COUNTS = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # of the digits 0 … 9, as scikit-learn's page gives them
 
 
 def test_digits_have_the_promised_sizes_and_types(digits):
@@ -30,25 +33,103 @@ def test_digits_have_the_promised_sizes_and_types(digits):
     assert (digits.name, digits.classes, digits.image_shape) == ("digits", 10, (1, 8, 8))
 
 
-def test_the_three_parts_are_all_of_scikit_learns_digits_once(digits):
+def rows(found, parts=PARTS):
+    """Each image with its label, as a tuple of whole numbers, sorted."""
+    x = torch.cat([getattr(found, f"{part}_x") for part in parts]).flatten(1).numpy() * 16
+    y = torch.cat([getattr(found, f"{part}_y") for part in parts]).numpy()
+    return sorted(map(tuple, np.c_[x, y].astype(int)))
+
+
+@pytest.mark.parametrize("split", [0, 1, 2, 17])
+def test_the_three_parts_are_all_of_scikit_learns_digits_once(split):
     images, labels = load_digits(return_X_y=True)
-    x = torch.cat([getattr(digits, f"{part}_x") for part in PARTS]).flatten(1).numpy() * 16
-    y = torch.cat([getattr(digits, f"{part}_y") for part in PARTS]).numpy()
-    found = sorted(map(tuple, np.c_[x, y].astype(int)))
-    assert found == sorted(map(tuple, np.c_[images, labels].astype(int)))
+    assert rows(data.load("digits", split=split)) == sorted(map(tuple, np.c_[images, labels].astype(int)))
 
 
-def test_the_split_is_stratified(digits):
-    _, labels = load_digits(return_X_y=True)
-    share = np.bincount(labels) / len(labels)
-    for part in PARTS:
-        y = getattr(digits, f"{part}_y").numpy()
-        assert np.abs(np.bincount(y, minlength=10) - share * len(y)).max() <= 1
+@pytest.mark.parametrize("split", [0, 1, 2, 17])
+def test_a_split_is_stratified(split):
+    found = data.load("digits", split=split)
+    for part, size in zip(PARTS, (1197, 200, 400), strict=True):
+        y = getattr(found, f"{part}_y").numpy()
+        assert len(y) == size
+        assert np.abs(np.bincount(y, minlength=10) - np.array(COUNTS) / 1797 * size).max() <= 1
 
 
 def test_the_split_never_changes(digits):
     pixels = (torch.cat([getattr(digits, f"{part}_x") for part in PARTS]) * 16).to(torch.uint8)
     assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest()[:16] == "c5f2a625ef231be1"
+
+
+def test_another_split_is_another_division_and_always_the_same(digits):
+    found = {split: data.load("digits", split=split) for split in (0, 1, 2)}
+    for part in PARTS:
+        assert len({tuple(rows(each, [part])) for each in found.values()}) == 3
+    again = data.load("digits", split=1)
+    for part in PARTS:
+        assert torch.equal(getattr(again, f"{part}_x"), getattr(found[1], f"{part}_x"))
+    assert torch.equal(found[0].test_x, digits.test_x)
+    assert [each.name for each in found.values()] == ["digits", "digits, split 1", "digits, split 2"]
+
+
+@examples
+@given(st.integers(0, 3), st.integers(10, 1197))
+def test_a_subset_is_a_stratified_part_of_the_training_images(split, size):
+    whole, found = data.load("digits", split=split), data.load("digits", split=split, subset=size)
+    assert len(found.train_y) == size == len(rows(found, ["train"]))
+    counts = whole.train_y.bincount().numpy()
+    assert np.abs(found.train_y.bincount(minlength=10).numpy() - counts * size / 1197).max() <= 1
+    # In the order of the whole, each image once: whoever walks along the whole meets them all.
+    walk = iter(zip(whole.train_x, whole.train_y, strict=True))
+    for x, y in zip(found.train_x, found.train_y, strict=True):
+        assert any(torch.equal(x, other) and y == label for other, label in walk)
+    for name in ("val_x", "val_y", "test_x", "test_y"):
+        assert torch.equal(getattr(found, name), getattr(whole, name))
+    larger = data.load("digits", split=split, subset=min(1197, size + 100))
+    assert set(rows(found, ["train"])) <= set(rows(larger, ["train"]))
+
+
+def test_a_subset_never_changes_and_says_so_in_its_name(digits):
+    found = [data.load("digits", subset=600) for _ in range(2)]
+    assert torch.equal(found[0].train_x, found[1].train_x)
+    assert found[0].name == "digits, 600 training images"
+    assert data.load("digits", split=3, subset=1_000).name == "digits, split 3, 1,000 training images"
+    smallest, all_of_them = (data.load("digits", subset=size) for size in (10, 1197))
+    assert sorted(smallest.train_y.tolist()) == list(range(10))
+    assert torch.equal(all_of_them.train_x, digits.train_x) and torch.equal(all_of_them.train_y, digits.train_y)
+
+
+def unequal(split, root, download):
+    """Eight images of class 0 and four of class 1, told apart by their grey."""
+    train = (torch.arange(12).view(12, 1, 1, 1) / 12, torch.tensor([0, 0, 1] * 4))
+    return Dataset.from_tensors("unequal", train, train, train)
+
+
+@pytest.mark.parametrize("split", range(5))
+@pytest.mark.parametrize("size, counts", [(2, [1, 1]), (3, [2, 1]), (6, [4, 2]), (9, [6, 3]), (12, [8, 4])])
+def test_class_counts_of_a_subset_on_paper(monkeypatch, size, counts, split):
+    # Places of class 0: 1/16, 3/16, …; of class 1: 1/8, 3/8, …; the subset holds the images with the smallest.
+    monkeypatch.setitem(data.DATASETS, "unequal", unequal)
+    found = data.load("unequal", split=split, subset=size)
+    assert found.train_y.bincount().tolist() == counts and len(found.train_x.unique()) == size
+    assert len(found.val_y) == len(found.test_y) == 12
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"split": -1}, "split must be a whole number of at least 0, got -1"),
+        ({"split": 1.0}, r"split must be a whole number of at least 0, got 1\.0"),
+        ({"split": True}, "split must be a whole number of at least 0, got True"),
+        ({"split": "data"}, "split must be a whole number of at least 0, got 'data'"),
+        ({"subset": 9}, "subset must be a whole number of at least 10, got 9"),
+        ({"subset": 0.5}, r"subset must be a whole number of at least 10, got 0\.5"),
+        ({"subset": 1198}, "subset 1,198 is more than the 1,197 training images of digits: take fewer"),
+        ({"split": 2, "subset": 2000}, "subset 2,000 is more than the 1,197 training images of digits, split 2: take"),
+    ],
+)
+def test_a_split_or_subset_out_of_range_is_named(settings, said):
+    with pytest.raises(ValueError, match=said):
+        data.load("digits", **settings)
 
 
 def test_unknown_name_lists_the_known_ones():
@@ -98,9 +179,9 @@ def test_every_fault_names_its_part():
         (broken(1, y=torch.full((20,), -1)), "val: .*0 … 2, got -1"),
         (broken(1, x=torch.rand(20, 1, 3, 3)), r"differ in shape"),
     ]
-    for given, said in faults:
+    for parts, said in faults:
         with pytest.raises(ValueError, match=said):
-            Dataset.from_tensors("broken", *given)
+            Dataset.from_tensors("broken", *parts)
     with pytest.raises(ValueError, match="labels must lie in 0 … 1, got 0 … 2"):
         Dataset.from_tensors("broken", *pairs(), classes=2)
 

@@ -28,7 +28,7 @@ RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-u
 def fails(kind, said, name, root, **options):
     """Loading ends in one error of one line."""
     with pytest.raises(kind, match=said) as raised:
-        data.load(name, root, **options)
+        data.load(name, root=root, **options)
     assert type(raised.value) is kind and "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -65,7 +65,7 @@ def fashion(tmp_path_factory):
     for file in files:
         with gzip.open(file) as packed, open(raw / file.stem, "wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
-    yield root, data.load("fashion_mnist", root)
+    yield root, data.load("fashion_mnist", root=root)
     shutil.rmtree(root)
 
 
@@ -101,6 +101,26 @@ def test_real_fashion_mnist_keeps_images_with_their_labels(fashion):
     for kind in range(10):
         expected = np.sort(images[labels == kind].sum(1, dtype=np.int64))
         assert np.array_equal(np.sort(parts[kinds == kind]).astype(np.int64), expected)
+
+
+def test_another_split_of_real_fashion_mnist_divides_all_seventy_thousand_anew(fashion):
+    root, published = fashion
+    found = data.load("fashion_mnist", split=2, root=root)
+    assert repr(found) == (
+        "Dataset('fashion_mnist, split 2': 55,000 / 5,000 / 10,000 images of 1×28×28 in train / val / test, 10 classes)"
+    )
+    counts = [getattr(found, f"{part}_y").bincount().tolist() for part in ("train", "val", "test")]
+    assert counts == [[5500] * 10, [500] * 10, [1000] * 10]
+
+    def prints(x):  # of each image, a number that hardly two share
+        weights = torch.linspace(1, 2, 784, dtype=torch.float64)
+        return (x.flatten(1).double() * 255).round() @ weights
+
+    parts = [[prints(getattr(d, f"{part}_x")) for part in ("train", "val", "test")] for d in (published, found)]
+    assert torch.equal(*(torch.cat(each).sort().values for each in parts)), "every image once"
+    # By chance one in seven of the new test images is a published one.
+    kept = torch.isin(parts[1][2], parts[0][2]).double().mean().item()
+    assert 0.12 < kept < 0.17
 
 
 @pytest.mark.parametrize("required, outcome", [("1", pytest.fail.Exception), ("0", pytest.skip.Exception)])
@@ -161,7 +181,7 @@ def check_parts(found, train, test):
 
 
 def test_mnist_is_read_from_its_own_format(mnist):
-    found = data.load("mnist", mnist)
+    found = data.load("mnist", root=mnist)
     assert found.name == "mnist" and found.image_shape == (1, 28, 28)
     check_parts(found, TRAIN, TEST)
 
@@ -169,15 +189,47 @@ def test_mnist_is_read_from_its_own_format(mnist):
 def test_the_split_is_always_the_same(mnist):
     torch.manual_seed(1)
     np.random.seed(1)
-    first = data.load("mnist", str(mnist))
+    first = data.load("mnist", root=str(mnist))
     torch.manual_seed(2)
     np.random.seed(2)
-    second = data.load("mnist", mnist)
+    second = data.load("mnist", root=mnist)
     assert torch.equal(first.val_x, second.val_x) and torch.equal(first.train_y, second.train_y)
 
 
+def images_with_labels(found, parts=("train", "val", "test")):
+    rows = []
+    for part in parts:
+        x, y = getattr(found, f"{part}_x"), getattr(found, f"{part}_y")
+        rows += [((image * 255).round().to(torch.uint8).numpy().tobytes(), int(k)) for image, k in zip(x, y)]
+    return sorted(rows)
+
+
+def test_another_split_pools_train_and_test(mnist):
+    first, found, again = (data.load("mnist", split=split, root=mnist) for split in (1, 2, 2))
+    published = data.load("mnist", root=mnist)
+    # Nine images of each class: five to train on, one to decide on, three to report on.
+    for part, each in {"train": 5, "val": 1, "test": 3}.items():
+        assert getattr(found, f"{part}_y").bincount().tolist() == [each] * 10
+    assert images_with_labels(found) == images_with_labels(first) == images_with_labels(published)
+    tests = [images_with_labels(d, ["test"]) for d in (published, first, found)]
+    assert tests[0] != tests[1] != tests[2] != tests[0]
+    assert torch.equal(found.train_x, again.train_x) and torch.equal(found.test_y, again.test_y)
+    assert [d.name for d in (published, first, found)] == ["mnist", "mnist, split 1", "mnist, split 2"]
+
+
+@pytest.mark.parametrize("split, each", [(0, 5), (3, 5)])
+def test_a_subset_of_the_training_images(mnist, split, each):
+    whole = data.load("mnist", split=split, root=mnist)
+    found = data.load("mnist", split=split, subset=20, root=mnist)
+    assert whole.train_y.bincount().tolist() == [each] * 10 and found.train_y.bincount().tolist() == [2] * 10
+    assert set(images_with_labels(found, ["train"])) < set(images_with_labels(whole, ["train"]))
+    for name in ("val_x", "val_y", "test_x", "test_y"):
+        assert torch.equal(getattr(found, name), getattr(whole, name))
+    assert found.name == f"{whole.name}, 20 training images"
+
+
 def test_files_that_are_there_need_no_network(mnist):
-    check_parts(data.load("mnist", mnist, download=True), TRAIN, TEST)
+    check_parts(data.load("mnist", root=mnist, download=True), TRAIN, TEST)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
@@ -288,7 +340,7 @@ def cifar(cifar_files, tmp_path):
 
 
 def test_cifar_10_is_read_from_its_own_format(cifar):
-    found = data.load("cifar10", cifar)
+    found = data.load("cifar10", root=cifar)
     assert found.name == "cifar10" and found.image_shape == (3, 32, 32)
     check_parts(found, CIFAR_TRAIN, COLOURS[5])
     # Colour, row and column are where the file has them.
@@ -363,10 +415,10 @@ def packed_mnist(monkeypatch):
 
 def test_mnist_is_downloaded_once(tmp_path, packed_mnist, serve):
     asked = serve(packed_mnist)
-    check_parts(data.load("mnist", tmp_path / "new" / "root", download=True), TRAIN, TEST)
+    check_parts(data.load("mnist", root=tmp_path / "new" / "root", download=True), TRAIN, TEST)
     assert asked == list(packed_mnist)
-    check_parts(data.load("mnist", tmp_path / "new" / "root", download=True), TRAIN, TEST)
-    check_parts(data.load("mnist", tmp_path / "new" / "root"), TRAIN, TEST)
+    check_parts(data.load("mnist", root=tmp_path / "new" / "root", download=True), TRAIN, TEST)
+    check_parts(data.load("mnist", root=tmp_path / "new" / "root"), TRAIN, TEST)
     assert asked == list(packed_mnist)
 
 
@@ -385,7 +437,7 @@ def test_a_download_that_breaks_off_is_repaired_by_the_next(tmp_path, packed_mni
     half = tmp_path / "MNIST" / "raw" / RAW[0]
     half.write_bytes(half.read_bytes()[:1000])
     serve(packed_mnist)
-    check_parts(data.load("mnist", tmp_path, download=True), TRAIN, TEST)
+    check_parts(data.load("mnist", root=tmp_path, download=True), TRAIN, TEST)
 
 
 @pytest.fixture
@@ -405,10 +457,10 @@ def test_cifar_10_is_downloaded_and_repaired(tmp_path, packed_cifar, serve):
     serve(cut)
     fails(ConnectionError, "could not download cifar10 .*corrupted", "cifar10", tmp_path, download=True)
     asked = serve(packed_cifar)
-    check_parts(data.load("cifar10", tmp_path, download=True), CIFAR_TRAIN, COLOURS[5])
+    check_parts(data.load("cifar10", root=tmp_path, download=True), CIFAR_TRAIN, COLOURS[5])
     assert asked == list(packed_cifar)
     damage(tmp_path, "data_batch_1")
-    check_parts(data.load("cifar10", tmp_path, download=True), CIFAR_TRAIN, COLOURS[5])
+    check_parts(data.load("cifar10", root=tmp_path, download=True), CIFAR_TRAIN, COLOURS[5])
 
 
 # torchvision itself.
@@ -431,7 +483,7 @@ def broken_torchvision(monkeypatch, tmp_path):
 
 MISMATCHES = {
     "another torch": "raise RuntimeError('operator torchvision::nms does not exist')",
-    "partly imported": "raise AttributeError(\"partially initialized module 'torchvision' has no attribute 'extension'\")",
+    "partly imported": "raise AttributeError(\"partially initialized module 'torchvision' has no 'extension'\")",
     "a library": "raise ImportError('libc10.so: undefined symbol:\\n  _ZN3c10')",
     "no datasets": "",
 }

@@ -137,3 +137,52 @@ def test_curves_of_several_arms_have_a_legend(history):
     both = pd.concat([history, history.assign(arm="reinit")])
     fig = plots.curves(both, "val_loss", "t", "loss", labels={"reinit": "fresh"})
     assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["rewind", "fresh"]
+
+
+# --- what `columns` says where a call does not ---
+
+
+def test_labels_and_scales_come_from_the_column(table, history):
+    last = table[table["round"] == 3].assign(early_stop_iteration=lambda t: 1000 * t.test_accuracy)
+    ax = plots.intervals(last, "test_accuracy", "t").axes[0]
+    assert ax.get_xlabel() == "test accuracy, %"
+    assert ax.containers[0][0].get_xdata()[0] == pytest.approx(100 * last[last.arm == ax_arm(ax)].test_accuracy.mean())
+    ax = plots.intervals(last, "early_stop_iteration", "t").axes[0]
+    assert ax.get_xlabel() == "iteration of the lowest validation loss"
+    assert ax.containers[0][0].get_xdata()[0] == pytest.approx(1000 * last[last.arm == ax_arm(ax)].test_accuracy.mean())
+    for column, label, scale in [("val_loss", "validation loss", 1), ("val_accuracy", "validation accuracy, %", 100)]:
+        ax = plots.curves(history, column, "t").axes[0]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("iterations", label)
+        means = history.groupby("iteration")[column].mean()
+        assert ax.get_lines()[0].get_ydata() == pytest.approx(scale * means.to_numpy())
+
+
+def ax_arm(ax):
+    """The arm in the first row of `intervals`."""
+    return ax.get_yticklabels()[0].get_text()
+
+
+@pytest.mark.parametrize(
+    "column, label, scale",
+    [
+        ("accuracy_at_start", "test accuracy before training, %", 100),
+        ("early_stop_iteration", "iteration of the lowest validation loss", 1),
+        ("anything", "anything", 100),  # a column of a lab's own, taken for a share
+    ],
+)
+def test_against_kept_draws_any_column(table, column, label, scale):
+    ax = plots.against_kept(table.rename(columns={"test_accuracy": column}), "t", column, arms=["rewind"]).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("weights kept, %", label)
+    means = table[table.arm == "rewind"].groupby("kept").test_accuracy.mean()
+    assert ax.get_lines()[0].get_ydata() == pytest.approx(scale * means.to_numpy())
+
+
+def test_a_label_or_scale_of_the_call_comes_first(table, history):
+    last = table[table["round"] == 3]
+    ax = plots.intervals(last, "test_accuracy", "t", "share right", scale=1).axes[0]
+    assert ax.get_xlabel() == "share right"
+    assert ax.containers[0][0].get_xdata()[0] == pytest.approx(last[last.arm == ax_arm(ax)].test_accuracy.mean())
+    assert plots.intervals(last, "test_accuracy", "t", "").axes[0].get_xlabel() == ""
+    assert plots.against_kept(table, "t", ylabel="").axes[0].get_ylabel() == ""
+    ax = plots.curves(history, "val_loss", "t", "", scale=0).axes[0]
+    assert ax.get_ylabel() == "" and not ax.get_lines()[0].get_ydata().any()

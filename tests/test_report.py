@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lthkit import report
-from lthkit.report import CONFIDENCE, Verdict, compare, fact, interval, paired, summary
+from lthkit.report import CONFIDENCE, Verdict, compare, fact, holm, interval, paired, summary
 
 from .oracles import examples
 
@@ -196,7 +196,8 @@ WORDS = [
     ({"kind": "equivalent", "margin": 0.14}, "holds", "a and b agree within 14.0 points", "+10.0 points"),
     ({"kind": "equivalent", "margin": 0.06}, "contradicted", "a and b do not agree within 6.0 points", "+10.0"),
     ({"kind": "equivalent", "margin": 0.1}, "undecided", "whether a and b agree within 10.0 points is undecided", "+1"),
-    ({"column": "early_stop_iteration", "turn": True, "factor": 1000}, "holds", "a is earlier than b", "−100 iterations"),
+    ({"column": "early_stop_iteration", "turn": True, "factor": 1000}, "holds", "a is earlier than b",
+     "−100 iterations"),
     ({"column": "early_stop_iteration", "factor": 1000}, "contradicted", "a is later than b", "+100 iterations"),
     ({"column": "seconds", "turn": True}, "holds", "a is faster than b", "−0.100 seconds"),
     ({"column": "val_loss", "turn": True}, "holds", "a is lower than b", "−0.100"),
@@ -257,6 +258,49 @@ def test_a_fact_needs_a_bool(observed):
 def test_a_fact_needs_a_statement():
     with pytest.raises(ValueError, match="statement"):
         fact("", True)
+
+
+# --- Holm's rule ---
+
+
+@pytest.mark.parametrize(
+    "p_values, family, adjusted",
+    [
+        ([], 0, []),
+        ([0.2], 1, [0.2]),
+        ([0.01, 0.04, 0.03, 0.005], 4, [0.03, 0.06, 0.06, 0.02]),
+        ([0.6, 0.7], 2, [1.0, 1.0]),
+        ([0.01, 0.002], 40, [0.39, 0.08]),  # 38 claims of the family are not measured yet
+        ([0.01, 0.002], 1, [0.01, 0.004]),
+    ],
+)
+def test_holm(p_values, family, adjusted):
+    assert holm(p_values, family) == pytest.approx(adjusted)
+
+
+@examples
+@given(st.lists(st.floats(0, 0.1), max_size=12), st.integers(0, 40), st.floats(0.001, 0.2))
+def test_holm_decides_as_the_step_down_rule(p_values, family, level):
+    adjusted, m = holm(p_values, family), max(family, len(p_values))
+    assume(all(abs(p - level) > 1e-9 for p in adjusted))
+    # Holm 1979: from the smallest p on, reject as long as p ≤ level / (claims left).
+    rejected = set()
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > level / (m - rank):
+            break
+        rejected.add(i)
+    assert {i for i, p in enumerate(adjusted) if p <= level} == rejected
+    assert all(p <= found <= 1 for p, found in zip(p_values, adjusted, strict=True))
+
+
+def test_holm_leaves_room_for_forty_claims():
+    assert holm([0.001, 0.002]) == holm([0.001, 0.002], 40) == pytest.approx([0.04, 0.078])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.5, math.nan])
+def test_holm_refuses_what_is_no_p(p):
+    with pytest.raises(ValueError, match=r"\[0, 1\], got"):
+        holm([0.5, p])
 
 
 # --- intervals and summaries ---

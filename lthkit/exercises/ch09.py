@@ -3,30 +3,42 @@
 import numpy as np
 import torch
 
-from lthkit.exercises.answers import Fault, compare, form
-from lthkit.exercises.engine import Mistake, Task
-from lthkit.exercises.values import number, options
+from lthkit.exercises.compare import Fault, compare, form, number, options
+from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("train mask logits", "steer the kept share")
+
+
+def _normal(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
+    return torch.from_numpy(rng.normal(size=(rows, columns)).astype("float32"))
+
+
+def _uniform(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
+    return torch.from_numpy(rng.uniform(0.01, 0.99, size=(rows, columns)).astype("float32"))
+
+
+PREDICT = Task(
+    id="9.0",
+    kind="predict",
+    title="what share remains",
+    goal=GOALS[1],
+    difficulty="medium",
+    minutes=2,
+    hints=(
+        "No term of the loss counts the kept weights. Only the labels push.",
+        "Some weights help, some harm. A weight that does neither keeps its probability.",
+    ),
+    why="Section 5 shows your guess beside what came out of five different starts.",
+    next="Noted. Section 5 shows it beside what came out.",
+    verify=number(0, 100, "percent"),
+    answer=95,
+)
 
 
 def straight_through(weight, logits, noise):
     p = logits.sigmoid()
     drawn = (noise < p).to(weight.dtype)
     return weight * (drawn + (p - p.detach()))
-
-
-def rescaled_faulty(weight, mask):
-    return weight * mask * mask.sum() / mask.numel()
-
-
-def rescaled_repaired(weight, mask):
-    return weight * mask * (mask.numel() / mask.sum().clamp(min=1))
-
-
-def kept_shares(logits, noise):
-    p = logits.sigmoid()
-    return p.mean(), (noise < p).double().mean(), (p > 0.5).double().mean()
 
 
 def _gates(rng: np.random.Generator) -> list[tuple]:
@@ -38,30 +50,6 @@ def _gates(rng: np.random.Generator) -> list[tuple]:
         noise[0, 0] = 0  # one weight is always drawn
         drawn.append((weight, logits.requires_grad_(), noise))
     return drawn
-
-
-def _masked_layers(rng: np.random.Generator) -> list[tuple]:
-    drawn = []
-    for rows, columns, kept in [(1, 2, 1), (2, 2, 0), (2, 3, 6), (3, 4, 5), (5, 6, 1)]:
-        mask = torch.from_numpy(rng.permutation(rows * columns) < kept).view(rows, columns)
-        drawn.append((_normal(rng, rows, columns), mask.float()))
-    return drawn
-
-
-def _logit_layers(rng: np.random.Generator) -> list[tuple]:
-    drawn = []
-    for rows, columns, middle in [(1, 2, 1.0), (2, 2, -1.0), (3, 4, 0.0), (5, 5, 2.0)]:
-        drawn.append((_normal(rng, rows, columns) * 2 + middle, _uniform(rng, rows, columns)))
-    near = torch.from_numpy(rng.uniform(0.05, 0.45, size=(1, 3)).astype("float32"))  # p above 1/2, the logit below
-    return [(torch.zeros(1, 2), torch.tensor([[0.3, 0.7]])), (near, _uniform(rng, 1, 3)), *drawn]  # first, p is 1/2
-
-
-def _normal(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
-    return torch.from_numpy(rng.normal(size=(rows, columns)).astype("float32"))
-
-
-def _uniform(rng: np.random.Generator, rows: int, columns: int) -> torch.Tensor:
-    return torch.from_numpy(rng.uniform(0.01, 0.99, size=(rows, columns)).astype("float32"))
 
 
 def _verify_gate(args: tuple, got: object) -> Fault | None:
@@ -105,22 +93,6 @@ def _leaf(got: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
     return None
 
 
-def _verify_rescaled(args: tuple, got: object) -> Fault | None:
-    return compare(rescaled_repaired(*args), got)
-
-
-def _verify_shares(args: tuple, got: object) -> Fault | None:
-    expected = tuple(float(share) for share in kept_shares(*args))
-    if isinstance(got, torch.Tensor | np.ndarray) and got.ndim == 1:
-        got = tuple(got)
-    if fault := compare(expected, got):
-        return fault
-    return None
-
-
-# Mistakes, by what they do
-
-
 def _soft(weight, logits, noise):
     return weight * logits.sigmoid()
 
@@ -128,6 +100,52 @@ def _soft(weight, logits, noise):
 def _inverted(weight, logits, noise):
     p = logits.sigmoid()
     return weight * ((noise >= p).to(weight.dtype) + (p - p.detach()))
+
+
+STRAIGHT_THROUGH = Task(
+    id="9.1",
+    kind="build",
+    title="a draw with a gradient",
+    goal=GOALS[0],
+    difficulty="hard",
+    minutes=12,
+    hints=(
+        "p is logits.sigmoid(). A weight is drawn where noise < p: a tensor of zeros and ones, without a gradient.",
+        "p - p.detach() is exactly 0, and its gradient is that of p.",
+        "Multiply the weight by drawn + (p - p.detach()).",
+    ),
+    why="Forward, the bracket is exactly 0, so the mask is exactly 0 or 1. Backward, `drawn` has no gradient and "
+    "`p.detach()` has none, so that of p passes: weight times p (1 - p). This is the straight-through gradient. "
+    "In `(drawn + p) - p.detach()` the rounding of float32 leaves crumbs: some masks come out as 0.99999994.",
+    next="What is the gradient of a weight that was not drawn? Not 0: it can come back.",
+    verify=_verify_gate,
+    reference=straight_through,
+    trials=_gates,
+    mistakes=(
+        Mistake("This is the weight times its probability: a soft mask. Draw zeros and ones.", _soft),
+        Mistake("It is the other way round: a weight is kept where noise < p.", _inverted),
+    ),
+)
+
+
+def rescaled_faulty(weight, mask):
+    return weight * mask * mask.sum() / mask.numel()
+
+
+def rescaled_repaired(weight, mask):
+    return weight * mask * (mask.numel() / mask.sum().clamp(min=1))
+
+
+def _masked_layers(rng: np.random.Generator) -> list[tuple]:
+    drawn = []
+    for rows, columns, kept in [(1, 2, 1), (2, 2, 0), (2, 3, 6), (3, 4, 5), (5, 6, 1)]:
+        mask = torch.from_numpy(rng.permutation(rows * columns) < kept).view(rows, columns)
+        drawn.append((_normal(rng, rows, columns), mask.float()))
+    return drawn
+
+
+def _verify_rescaled(args: tuple, got: object) -> Fault | None:
+    return compare(rescaled_repaired(*args), got)
 
 
 def _by_hidden_size(weight, mask):
@@ -148,6 +166,58 @@ def _root(weight, mask):
 
 def _nan(weight, mask):
     return weight * mask * (mask.numel() / mask.sum())
+
+
+RESCALED = Task(
+    id="9.2",
+    kind="find the bug",
+    title="the factor upside down",
+    goal=GOALS[0],
+    difficulty="easy",
+    minutes=6,
+    hints=(
+        "With half of the weights left, the sum that a unit sees is smaller. Should the factor lie above or below 1?",
+        "The factor is the number of weights divided by the number kept. A layer that keeps none must stay 0.",
+    ),
+    why="Fewer weights give smaller sums. Dynamic weight rescaling makes up for it: size / sum, above 1. Upside down "
+    "it shrinks the layer a second time. Where nothing is kept, 0 times infinity would be NaN, so the sum counts "
+    "as 1.",
+    next="By which factor does a layer grow that keeps 25 % of its weights?",
+    verify=_verify_rescaled,
+    reference=rescaled_repaired,
+    trials=_masked_layers,
+    faulty=rescaled_faulty,
+    mistakes=(
+        Mistake("The factor is still upside down: it shrinks what the mask has shrunk already.", rescaled_faulty),
+        Mistake("The factor counts all weights of the layer, not its rows.", _by_hidden_size),
+        Mistake("The factor is missing: kept weights must grow.", _unscaled),
+        Mistake("Pruned weights must stay 0: multiply by the mask as well.", _no_mask),
+        Mistake("The factor is size / sum itself, without a root.", _root),
+        Mistake("A layer that keeps nothing gives NaN: divide by at least 1.", _nan),
+    ),
+)
+
+
+def kept_shares(logits, noise):
+    p = logits.sigmoid()
+    return p.mean(), (noise < p).double().mean(), (p > 0.5).double().mean()
+
+
+def _logit_layers(rng: np.random.Generator) -> list[tuple]:
+    drawn = []
+    for rows, columns, middle in [(1, 2, 1.0), (2, 2, -1.0), (3, 4, 0.0), (5, 5, 2.0)]:
+        drawn.append((_normal(rng, rows, columns) * 2 + middle, _uniform(rng, rows, columns)))
+    near = torch.from_numpy(rng.uniform(0.05, 0.45, size=(1, 3)).astype("float32"))  # p above 1/2, the logit below
+    return [(torch.zeros(1, 2), torch.tensor([[0.3, 0.7]])), (near, _uniform(rng, 1, 3)), *drawn]  # first, p is 1/2
+
+
+def _verify_shares(args: tuple, got: object) -> Fault | None:
+    expected = tuple(float(share) for share in kept_shares(*args))
+    if isinstance(got, torch.Tensor | np.ndarray) and got.ndim == 1:
+        got = tuple(got)
+    if fault := compare(expected, got):
+        return fault
+    return None
 
 
 def _logit_mean(logits, noise):
@@ -173,6 +243,34 @@ def _threshold_on_logit(logits, noise):
     return p.mean(), (noise < p).double().mean(), (logits > 0.5).double().mean()
 
 
+KEPT_SHARES = Task(
+    id="9.3",
+    kind="build",
+    title="three kept shares",
+    goal=GOALS[1],
+    difficulty="easy",
+    minutes=6,
+    hints=(
+        "All three are means: of p, of what the noise draws, of what the threshold keeps.",
+        "A comparison of tensors gives bools: .double().mean() is the share that is True.",
+    ),
+    why="The mean of p is the share to expect. A draw comes near it, and differs each time. The threshold keeps what "
+    "is more likely than not, which may be far fewer: 100 weights with p = 0.4 keep about 40 in a draw, and none "
+    "here.",
+    next="Find logits for which the drawn share is near 0.4 and the thresholded one is 0.",
+    verify=_verify_shares,
+    reference=kept_shares,
+    trials=_logit_layers,
+    mistakes=(
+        Mistake("The first number is the mean of the logits. Asked for is the mean probability.", _logit_mean),
+        Mistake("The second and the third are swapped: mean of p, drawn, thresholded.", _swapped),
+        Mistake("These are the shares pruned. Asked for are the shares kept.", _complement),
+        Mistake("These are counts. Divide by the number of weights.", _counts),
+        Mistake("The threshold 0.5 is for probabilities. For logits it would be 0.", _threshold_on_logit),
+    ),
+)
+
+
 _TRUE = {"A": True, "B": False, "C": False, "D": True}
 _TRUE_WHY = {
     "A": "The weights are frozen: section 7 compares them bit for bit.",
@@ -181,114 +279,23 @@ _TRUE_WHY = {
     "D": "A learned mask is random: each draw is another one. The mean of ten draws is reported.",
 }
 
-TASKS = (
-    Task(
-        id="9.0",
-        kind="predict",
-        title="what share remains",
-        goal=GOALS[1],
-        difficulty="medium",
-        minutes=2,
-        hints=(
-            "No term of the loss counts the kept weights. Only the labels push.",
-            "Some weights help, some harm. A weight that does neither keeps its probability.",
-        ),
-        why="Section 5 shows your guess beside what came out of five different starts.",
-        next="Noted. Section 5 shows it beside what came out.",
-        verify=number(0, 100, "percent"),
-        answer=95,
+INTERPRET = Task(
+    id="9.4",
+    kind="interpret",
+    title="trained or not?",
+    goal=GOALS[1],
+    difficulty="medium",
+    minutes=5,
+    hints=(
+        "Ask of each what the optimizer moves, and what it never touches.",
+        "Two are true. One of them is about the weights, one about the draws.",
     ),
-    Task(
-        id="9.1",
-        kind="build",
-        title="a draw with a gradient",
-        goal=GOALS[0],
-        difficulty="hard",
-        minutes=12,
-        hints=(
-            "p is logits.sigmoid(). A weight is drawn where noise < p: a tensor of zeros and ones, without a gradient.",
-            "p - p.detach() is exactly 0, and its gradient is that of p.",
-            "Multiply the weight by drawn + (p - p.detach()).",
-        ),
-        why="Forward, the bracket is exactly 0, so the mask is exactly 0 or 1. Backward, `drawn` has no gradient and "
-        "`p.detach()` has none, so that of p passes: weight times p (1 - p). This is the straight-through gradient. "
-        "In `(drawn + p) - p.detach()` the rounding of float32 leaves crumbs: some masks come out as 0.99999994.",
-        next="What is the gradient of a weight that was not drawn? Not 0: it can come back.",
-        verify=_verify_gate,
-        reference=straight_through,
-        trials=_gates,
-        mistakes=(
-            Mistake("This is the weight times its probability: a soft mask. Draw zeros and ones.", _soft),
-            Mistake("It is the other way round: a weight is kept where noise < p.", _inverted),
-        ),
-    ),
-    Task(
-        id="9.2",
-        kind="find the bug",
-        title="the factor upside down",
-        goal=GOALS[0],
-        difficulty="easy",
-        minutes=6,
-        hints=(
-            "With half of the weights left, the sum that a unit sees is smaller. Should the factor lie above or below 1?",
-            "The factor is the number of weights divided by the number kept. A layer that keeps none must stay 0.",
-        ),
-        why="Fewer weights give smaller sums. Dynamic weight rescaling makes up for it: size / sum, above 1. Upside down it "
-        "shrinks the layer a second time. Where nothing is kept, 0 times infinity would be NaN, so the sum counts as 1.",
-        next="By which factor does a layer grow that keeps 25 % of its weights?",
-        verify=_verify_rescaled,
-        reference=rescaled_repaired,
-        trials=_masked_layers,
-        faulty=rescaled_faulty,
-        mistakes=(
-            Mistake("The factor is still upside down: it shrinks what the mask has shrunk already.", rescaled_faulty),
-            Mistake("The factor counts all weights of the layer, not its rows.", _by_hidden_size),
-            Mistake("The factor is missing: kept weights must grow.", _unscaled),
-            Mistake("Pruned weights must stay 0: multiply by the mask as well.", _no_mask),
-            Mistake("The factor is size / sum itself, without a root.", _root),
-            Mistake("A layer that keeps nothing gives NaN: divide by at least 1.", _nan),
-        ),
-    ),
-    Task(
-        id="9.3",
-        kind="build",
-        title="three kept shares",
-        goal=GOALS[1],
-        difficulty="easy",
-        minutes=6,
-        hints=(
-            "All three are means: of p, of what the noise draws, of what the threshold keeps.",
-            "A comparison of tensors gives bools: .double().mean() is the share that is True.",
-        ),
-        why="The mean of p is the share to expect. A draw comes near it, and differs each time. The threshold keeps what is "
-        "more likely than not, which may be far fewer: 100 weights with p = 0.4 keep about 40 in a draw, and none here.",
-        next="Find logits for which the drawn share is near 0.4 and the thresholded one is 0.",
-        verify=_verify_shares,
-        reference=kept_shares,
-        trials=_logit_layers,
-        mistakes=(
-            Mistake("The first number is the mean of the logits. Asked for is the mean probability.", _logit_mean),
-            Mistake("The second and the third are swapped: mean of p, drawn, thresholded.", _swapped),
-            Mistake("These are the shares pruned. Asked for are the shares kept.", _complement),
-            Mistake("These are counts. Divide by the number of weights.", _counts),
-            Mistake("The threshold 0.5 is for probabilities. For logits it would be 0.", _threshold_on_logit),
-        ),
-    ),
-    Task(
-        id="9.4",
-        kind="interpret",
-        title="trained or not?",
-        goal=GOALS[1],
-        difficulty="medium",
-        minutes=5,
-        hints=(
-            "Ask of each what the optimizer moves, and what it never touches.",
-            "Two are true. One of them is about the weights, one about the draws.",
-        ),
-        why="The weights are as they were drawn (A). But each has a logit, and the optimizer trains all logits with the "
-        "labels (B). The kept share follows from the labels and the start (C). Every draw is another mask (D).",
-        next="Count what is trained: how many logits has LeNet-300-100 on digits?",
-        verify=options("ABCD", (True, False), _TRUE, _TRUE_WHY),
-        answer=_TRUE,
-    ),
+    why="The weights are as they were drawn (A). But each has a logit, and the optimizer trains all logits with the "
+    "labels (B). The kept share follows from the labels and the start (C). Every draw is another mask (D).",
+    next="Count what is trained: how many logits has LeNet-300-100 on digits?",
+    verify=options("ABCD", (True, False), _TRUE, _TRUE_WHY),
+    answer=_TRUE,
 )
+
+
+TASKS = (PREDICT, STRAIGHT_THROUGH, RESCALED, KEPT_SHARES, INTERPRET)

@@ -4,41 +4,44 @@ import html
 import json
 import os
 import secrets
+from pathlib import Path
 
 import pandas as pd
 
-from lthkit.exercises.engine import CORRECT, CRASHED, NOT_ATTEMPTED, WRONG, Task, Verdict, judge, task, tasks
+from lthkit import files
+from lthkit.checks import check_count
+from lthkit.exercises.judge import CORRECT, CRASHED, NOT_ATTEMPTED, WRONG, Judgement, judge
+from lthkit.exercises.task import Task, task, tasks
 
 COLOURS = {NOT_ATTEMPTED: "#7f7f7f", WRONG: "#d55e00", CRASHED: "#cc3311", CORRECT: "#009e73"}
 
-_results: dict[str, Verdict] = {}
+_judgements: dict[str, Judgement] = {}
 _passed: dict[str, object] = {}
 _hints_given: dict[str, int] = {}
 
 
 def check(id: str, answer: object = ..., seed: int | None = None) -> None:
-    """Judge an answer and show the verdict: not attempted, wrong, crashed or correct.  Never raises.
+    """Judge an answer and show the judgement: not attempted, wrong, crashed or correct.  Never raises.
 
     id: of the task, like "1.2".  answer: the function itself, or the value asked for.
-    seed: that of an earlier verdict, to see its inputs again; without it, new inputs are drawn.
+    seed: that of an earlier judgement, to see its inputs again; without it, new inputs are drawn.
     """
-    problem = ""
-    if not isinstance(id, str) or id not in tasks():
-        problem = f"there is no task {id!r}: known are {', '.join(tasks())}"
-    elif seed is not None and (not isinstance(seed, int) or seed < 0):
-        problem = f"the seed must be a whole number of at least 0, got {seed!r}"
-    if problem:
-        _show(Verdict(str(id), NOT_ATTEMPTED, problem))
+    try:
+        asked = task(id)
+        if seed is not None:
+            check_count("the seed", seed, 0)
+    except ValueError as problem:
+        _display(Judgement(str(id), NOT_ATTEMPTED, str(problem)))
         return
-    verdict = judge(task(id), answer, secrets.randbelow(10**6) if seed is None else seed)
-    _results[id] = verdict
-    if verdict.status == CORRECT:
+    judgement = judge(asked, answer, secrets.randbelow(10**6) if seed is None else int(seed))
+    _judgements[id] = judgement
+    if judgement.status == CORRECT:
         _passed[id] = answer
     else:
         _passed.pop(id, None)
-    _record(verdict)
-    if not (_in_book() and verdict.status == NOT_ATTEMPTED):
-        _show(verdict)
+    _record(judgement)
+    if not (_in_book() and judgement.status == NOT_ATTEMPTED):
+        _display(judgement)
 
 
 def hint(id: str) -> None:
@@ -76,11 +79,11 @@ def mine(id: str) -> object:
 
 
 def progress() -> pd.DataFrame | None:
-    """All tasks of the chapters that this session has checked (of all chapters, before the first check), with verdicts."""
-    chapters = {task(id).chapter for id in _results}
+    """The tasks of all chapters that this session has checked (before the first check: of all), and how each stands."""
+    chapters = {task(id).chapter for id in _judgements}
     rows = [
         {"task": id, "title": asked.title, "kind": asked.kind, "minutes": asked.minutes,
-         "verdict": _results[id].status if id in _results else NOT_ATTEMPTED}
+         "verdict": _judgements[id].status if id in _judgements else NOT_ATTEMPTED}
         for id, asked in tasks().items() if asked.chapter in chapters or not chapters
     ]  # fmt: skip
     return None if _in_book() else pd.DataFrame(rows).set_index("task")
@@ -100,21 +103,21 @@ def _say(text: str) -> None:
         print(text)
 
 
-def _record(verdict: Verdict) -> None:
-    """One line of JSON a verdict, for `lthkit grade`."""
+def _record(judgement: Judgement) -> None:
+    """One line of JSON a judgement, for `lthkit grade`."""
     if path := os.environ.get("LTHKIT_RESULTS"):
-        line = {"id": verdict.id, "status": verdict.status, "message": verdict.message, "seed": verdict.seed}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line = {"id": judgement.id, "status": judgement.status, "message": judgement.message, "seed": judgement.seed}
+        before = Path(path).read_text(encoding="utf-8") if Path(path).exists() else ""
+        files.write_text(path, before + json.dumps(line) + "\n")
 
 
-def _show(verdict: Verdict) -> None:
-    lines = [f"{verdict.id} {verdict.status}: {verdict.message}"]
-    if verdict.message == verdict.status:
-        lines = [f"{verdict.id} {verdict.status}"]
-    if verdict.counterexample:
-        lines += [f"  {key:8}  {text}" for key, text in verdict.counterexample.items() if text != "None"]
-        lines += [f'  the same inputs again: check("{verdict.id}", …, seed={verdict.seed})']
+def _display(judgement: Judgement) -> None:
+    lines = [f"{judgement.id} {judgement.status}: {judgement.message}"]
+    if judgement.message == judgement.status:
+        lines = [f"{judgement.id} {judgement.status}"]
+    if judgement.counterexample:
+        lines += [f"  {key:8}  {text}" for key, text in judgement.counterexample.items() if text != "None"]
+        lines += [f'  the same inputs again: check("{judgement.id}", …, seed={judgement.seed})']
     text = "\n".join(lines)
     try:
         from IPython import get_ipython
@@ -124,5 +127,7 @@ def _show(verdict: Verdict) -> None:
     if get_ipython is None or get_ipython() is None:
         print(text)
         return
-    style = f"border-left: 4px solid {COLOURS[verdict.status]}; padding: 0.3em 0.8em; margin: 0; white-space: pre-wrap"
+    style = (
+        f"border-left: 4px solid {COLOURS[judgement.status]}; padding: 0.3em 0.8em; margin: 0; white-space: pre-wrap"
+    )
     display({"text/plain": text, "text/html": f'<pre style="{style}">{html.escape(text)}</pre>'}, raw=True)

@@ -1,4 +1,4 @@
-"""Running a learner's notebook and collecting the verdicts of its checks.  It runs the learner's code: mind where."""
+"""Running a learner's notebook and collecting the judgements of its checks.  It runs the learner's code: mind where."""
 
 import asyncio
 import json
@@ -7,10 +7,11 @@ import re
 import subprocess
 import tempfile
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lthkit.exercises.engine import CORRECT, NOT_ATTEMPTED, Task, Verdict, tasks
+from lthkit.exercises.judge import CORRECT, NOT_ATTEMPTED, Judgement
+from lthkit.exercises.task import Task, tasks
 
 CHECK = re.compile(r"""^[ \t]*check\(\s*["']([^"']*)["']""", re.MULTILINE)
 FINISHED, EXPIRED, DIED = "finished", "time limit", "kernel died"
@@ -18,34 +19,34 @@ FINISHED, EXPIRED, DIED = "finished", "time limit", "kernel died"
 
 @dataclass(frozen=True)
 class Grade:
-    """verdicts: the last one of each task of the notebook, by id.  ended: FINISHED, EXPIRED or DIED.
+    """judgements: the last one of each task of the notebook, by id.  ended: FINISHED, EXPIRED or DIED.
 
     raised: (number of the code cell, from 1, and its error) of each cell that raised.
     """
 
     notebook: str
-    verdicts: dict[str, Verdict]
+    judgements: dict[str, Judgement]
     ended: str
     raised: list[tuple[int, str]]
 
     def to_dict(self) -> dict:
         """For JSON."""
         rows = [
-            {"id": id, "title": tasks()[id].title, "kind": tasks()[id].kind, "status": verdict.status,
-             "message": verdict.message, "seed": verdict.seed}
-            for id, verdict in self.verdicts.items()
+            {"id": id, "title": tasks()[id].title, "kind": tasks()[id].kind, "status": judgement.status,
+             "message": judgement.message, "seed": judgement.seed}
+            for id, judgement in self.judgements.items()
         ]  # fmt: skip
         raised = [{"cell": number, "error": error} for number, error in self.raised]
         return {"notebook": self.notebook, "ended": self.ended, "tasks": rows, "raised": raised}
 
-    def table(self, time_limit: float) -> str:
+    def summary(self, time_limit: float) -> str:
         """For people.  time_limit: the one it ran under, in seconds."""
-        correct = sum(verdict.status == CORRECT for verdict in self.verdicts.values())
-        lines = [f"{self.notebook}: {correct} of {len(self.verdicts)} tasks correct"]
-        for id, verdict in self.verdicts.items():
-            lines.append(f"{id:5} {verdict.status:14} {tasks()[id].title}")
-            if verdict.status not in (CORRECT, NOT_ATTEMPTED):
-                lines += textwrap.wrap(verdict.message, 100, initial_indent=" " * 21, subsequent_indent=" " * 21)
+        correct = sum(judgement.status == CORRECT for judgement in self.judgements.values())
+        lines = [f"{self.notebook}: {correct} of {len(self.judgements)} tasks correct"]
+        for id, judgement in self.judgements.items():
+            lines.append(f"{id:5} {judgement.status:14} {tasks()[id].title}")
+            if judgement.status not in (CORRECT, NOT_ATTEMPTED):
+                lines += textwrap.wrap(judgement.message, 100, initial_indent=" " * 21, subsequent_indent=" " * 21)
         if self.ended == EXPIRED:
             lines.append(f"Stopped after {time_limit:g} s: later cells did not run.")
         if self.ended == DIED:
@@ -72,10 +73,10 @@ def grade(path: Path, time_limit: float) -> Grade:
         work.mkdir()
         ended = asyncio.run(_run(notebook, work, results, time_limit))
         places = sorted({str(work), os.path.realpath(work)}, key=len, reverse=True)
-        verdicts = _verdicts(results, places)
+        judgements = _judgements(results, places)
         errors = [(number, _error(cell, places)) for number, cell in enumerate(cells, 1)]
-    asked = _asked(path.name, [id for cell in cells for id in checked(cell.source)], verdicts)
-    found = {id: verdicts.get(id, Verdict(id, NOT_ATTEMPTED, NOT_ATTEMPTED)) for id in asked}
+    ids = _belonging(path.name, [id for cell in cells for id in checked(cell.source)], judgements)
+    found = {id: judgements.get(id, Judgement(id, NOT_ATTEMPTED, NOT_ATTEMPTED)) for id in ids}
     return Grade(path.name, found, ended, [(number, error) for number, error in errors if error])
 
 
@@ -116,16 +117,16 @@ async def _run(notebook, folder: Path, results: Path, time_limit: float) -> str:
     return EXPIRED if expired else FINISHED
 
 
-def _verdicts(results: Path, places: list[str]) -> dict[str, Verdict]:
-    """The last verdict of each task.  A line that a killed kernel left unfinished does not count."""
+def _judgements(results: Path, places: list[str]) -> dict[str, Judgement]:
+    """The last judgement of each task.  A line that a killed kernel left unfinished does not count."""
     found = {}
     for line in results.read_text(encoding="utf-8").splitlines() if results.exists() else []:
         try:
-            verdict = Verdict(**json.loads(line))
+            judgement = Judgement(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        if verdict.id in tasks():
-            found[verdict.id] = Verdict(verdict.id, verdict.status, _local(verdict.message, places), seed=verdict.seed)
+        if judgement.id in tasks():
+            found[judgement.id] = replace(judgement, message=_local(judgement.message, places))
     return found
 
 
@@ -143,14 +144,14 @@ def _local(text: str, places: list[str]) -> str:
     return text
 
 
-def _asked(name: str, ids: list[str], verdicts: dict[str, Verdict]) -> list[str]:
-    """The tasks of the chapter that the notebook's name begins with, else of those that it checks; and all it checked."""
+def _belonging(name: str, ids: list[str], judgements: dict[str, Judgement]) -> list[str]:
+    """The ids of the chapter that the notebook's name begins with, else of those that it checks; and all it checked."""
     number = re.match(r"(\d\d)_", name)
     own = {int(number[1])} if number else set()
-    checks = {task.chapter for id, task in tasks().items() if id in ids or id in verdicts}
+    checks = {task.chapter for id, task in tasks().items() if id in ids or id in judgements}
     chapters = own if any(task.chapter in own for task in tasks().values()) else checks
 
     def belongs(task: Task) -> bool:
-        return task.chapter in chapters or task.id in verdicts
+        return task.chapter in chapters or task.id in judgements
 
     return [id for id, task in tasks().items() if belongs(task)]

@@ -1,4 +1,4 @@
-"""Calling a reader's function safely: on copies, under a time limit, with the random numbers of the notebook untouched."""
+"""Calling a reader's function safely: on copies, under a time limit, with the notebook's random numbers untouched."""
 
 import copy
 import ctypes
@@ -18,13 +18,11 @@ from torch import Tensor, nn
 
 
 class Crashed(Exception):
-    """The reader's function raised.  where: the line of theirs that did.  given: its input, as text."""
-
-    given = ""
+    """The reader's function raised.  where: the line of theirs that did."""
 
     def __init__(self, error: BaseException, where: str):
         super().__init__(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        self.error, self.where = error, where
+        self.where = where
 
 
 class Endless(Exception):

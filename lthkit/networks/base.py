@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthkit.masks import Params
+from lthkit.data import Dataset
+from lthkit.masks import validate
+from lthkit.stacks import Masks, Params, cut, effective
+from lthkit.stopping import check_stop
 from lthkit.streams import as_seeds, streams
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -19,10 +22,12 @@ class Network:
     name: for tables and badges.  shapes: {name: shape of one replicate} of all parameters and buffers.
     prunable: names of the weights that masks may cover.  rates: pruning rate of each, relative to a run's rate.
     buffers: names among `shapes` that are not optimized, such as running means; they are stacked, rewound and continued
-    like parameters.  threads_safe: whether threads may run this network side by side.
+    like parameters.  threads_safe: whether threads may run this network side by side.  long_steps: whether a step is so
+    long that several threads may well share each of its operations.
     """
 
     threads_safe = True
+    long_steps = False
 
     def __init__(
         self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()
@@ -66,7 +71,8 @@ class Network:
         def step(x: Tensor, y: Tensor) -> Tensor:
             losses = []
             for part in parts:
-                leaves = {name: value[part].detach() for name, value in params.items()}
+                check_stop()
+                leaves = {name: value.detach() for name, value in cut(params, part).items()}
                 trained = [leaves[name].requires_grad_() for name in grads]
                 logits = self.forward(leaves, x[part], training=True)
                 each = F.cross_entropy(logits.flatten(0, 1), y[part].flatten(), reduction="none")
@@ -78,6 +84,59 @@ class Network:
             return torch.cat(losses)
 
         return step
+
+    def check(self, params: Params, masks: Masks | None = None, frozen: Params | None = None) -> int:
+        """How many replicates the parameters {name: [R, …]} hold; each tensor is read once.
+
+        Raises ValueError, naming tensor and value, for a name that is missing or too many, another shape or dtype, an
+        effective value that is not finite, and for masks or frozen values that do not fit.
+        """
+        if set(params) != set(self.shapes):
+            raise ValueError(f"parameters must be {list(self.shapes)}, got {list(params)}")
+        like = params[self.prunable[0]]
+        for name, value in params.items():
+            if tuple(value.shape[1:]) != tuple(self.shapes[name]):
+                raise ValueError(
+                    f"{name!r} must be [R, {', '.join(map(str, self.shapes[name]))}], got {list(value.shape)}"
+                )
+            if not value.is_floating_point() and name not in self.buffers:
+                raise ValueError(f"{name!r} must be floating point, got {value.dtype}")
+            if name not in self.buffers and (value.dtype, value.device) != (like.dtype, like.device):
+                found = f"{value.dtype} on {value.device}, others {like.dtype} on {like.device}"
+                raise ValueError(f"parameters must agree in dtype and device: {name!r} is {found}")
+        counts = {value.shape[0] for value in params.values()}
+        if len(counts) > 1:
+            raise ValueError(f"parameters differ in their number of replicates: {sorted(counts)}")
+        if masks is not None:
+            validate(masks, params)
+            if others := [name for name in masks if name not in self.prunable]:
+                raise ValueError(f"masks name {others}, which are not prunable: prunable are {list(self.prunable)}")
+        for name, value in (frozen or {}).items():
+            if masks is None or name not in masks:
+                raise ValueError(f"frozen {name!r} has no mask: pass masks, or leave it out")
+            if value.shape != params[name].shape:
+                raise ValueError(
+                    f"frozen {name!r} has shape {list(value.shape)}, its weight {list(params[name].shape)}"
+                )
+            if value.dtype != like.dtype:
+                raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
+        for name, value in effective(params, masks, frozen).items():
+            if not value.isfinite().all():
+                raise ValueError(f"{name!r} holds values that are not finite at the start")
+        return counts.pop()
+
+    def check_images(self, data: Dataset, params: Params) -> None:
+        """One image through the network tells whether the two fit; ValueError where they do not."""
+        try:
+            with torch.no_grad():
+                classes = self.forward(cut(params, slice(0, 1)), data.train_x[:1]).shape[-1]
+        except RuntimeError as error:
+            shape = list(data.image_shape)
+            raise ValueError(f"{self.name} does not take the images of {data.name!r}, {shape}: {error}") from error
+        if classes < data.classes:
+            raise ValueError(
+                f"{self.name} has {classes} outputs, too few for the {data.classes} classes of {data.name!r}"
+            )
 
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)

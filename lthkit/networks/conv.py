@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthkit.data import Dataset
-from lthkit.masks import Params
 from lthkit.networks.base import Network, glorot_normal
+from lthkit.stacks import Params
+from lthkit.stopping import check_stop
 
 HIDDEN = (256, 256)  # units of the dense layers
 
@@ -20,6 +21,8 @@ class Conv(Network):
     channels: of the pairs, as in (64, 128).  conv_rate: pruning rate of a convolution relative to a dense layer.
     Weights are Glorot-normal, biases zero; the output layer is pruned at half the rate.
     """
+
+    long_steps = True
 
     def __init__(self, name: str, data: Dataset, channels: Sequence[int], conv_rate: float):
         depth, height, width = data.image_shape
@@ -56,6 +59,7 @@ class Conv(Network):
 
     def _one(self, params: Params, k: int, x: Tensor) -> Tensor:
         """Logits [B, classes] of replicate k."""
+        check_stop()
         for i, conv in enumerate(self.convs):
             x = F.conv2d(x, params[f"{conv}.weight"][k], params[f"{conv}.bias"][k], padding=1).relu_()
             x = F.max_pool2d(x, 2) if i % 2 else x  # [B, channels, H, W]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lthkit.masks import Params
 from lthkit.networks.base import Network
+from lthkit.stacks import Params
+from lthkit.stopping import check_stop
 
 # Weights are prunable by the type of their layer: a name like "weight" would also catch norms and embeddings.
 PRUNABLE = (nn.Linear, nn.modules.conv._ConvNd)
@@ -26,6 +27,7 @@ class ModuleNetwork(Network):
         state = _state(self.template)
         trained = [name for name, value in self.template.named_parameters() if value.requires_grad]
         names = [*trained, *(name for name in state if name not in trained)]
+        self.long_steps = any(isinstance(layer, nn.modules.conv._ConvNd) for layer in self.template.modules())
         rates = _rates(self.template, trained)
         if not rates:
             raise ValueError("the module has no linear or convolutional weight to train: there is nothing to prune")
@@ -55,6 +57,7 @@ class ModuleNetwork(Network):
         replicates = range(len(next(iter(params.values()))))
         logits = []
         for k in replicates:
+            check_stop()
             state = {name: value[k] for name, value in params.items()}
             logits.append(functional_call(self.template, state, (x if x.dim() == 4 else x[k],)))
             # A slice is a view: what batch norm writes into it is in the stack.  A buffer that the module has replaced

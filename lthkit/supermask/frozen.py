@@ -1,15 +1,16 @@
 """`Supermask`: weights that stay frozen, and the masks put on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
 import pandas as pd
 from torch import Tensor
 
-from lthkit.masks import Masks, Params
+from lthkit.checks import lookup
+from lthkit.lottery.ticket import Ticket
 from lthkit.networks import Network
-from lthkit.tickets import Ticket
+from lthkit.stacks import Masks, Params
 
 
 def initial_weights(wi: Tensor) -> Tensor:
@@ -43,8 +44,7 @@ class Supermask:
 
     def params(self, masks: Masks | None = None) -> Params:
         """Effective parameters {name: [R, …]} under `masks`, by default the supermask's own."""
-        masks = self.masks if masks is None else masks
-        return {n: self._scaled(n, masks) * masks[n] if n in masks else value for n, value in self.weights.items()}
+        return effective_under(self.masks if masks is None else masks, self.weights, self.rescale)
 
     def ticket(self, seed: int, masks: Masks | None = None) -> Ticket:
         """Frozen weights and mask of one replicate, by default under the supermask's own masks.
@@ -55,14 +55,15 @@ class Supermask:
             raise ValueError(f"no seed {seed} in this supermask: it has {list(self.seeds)}")
         k = self.seeds.index(seed)
         masks = self.masks if masks is None else masks
-        initial = {name: self._scaled(name, masks)[k].clone() for name in self.weights}
-        mask = {name: value[k].clone() for name, value in masks.items()}
-        return Ticket(initial, mask, seed, 0, network=self.network)
+        weights = {n: self.weights[n] * _factor(m, self.weights[n]) for n, m in masks.items()} if self.rescale else {}
+        initial, own = ({n: v[k].clone() for n, v in part.items()} for part in (self.weights | weights, masks))
+        return Ticket(initial, own, seed, 0, network=self.network)
 
-    def _scaled(self, name: str, masks: Masks) -> Tensor:
-        """One tensor of the weights, with the factor of its layer where layers are rescaled."""
-        weight = self.weights[name]
-        return weight * _factor(masks[name], weight) if self.rescale and name in masks else weight
+
+def effective_under(masks: Masks, weights: Params, rescale: bool) -> Params:
+    """Effective parameters: weights under masks, each layer times size / sum of its mask where rescaled."""
+    scaled = {n: weights[n] * _factor(mask, weights[n]) if rescale else weights[n] for n, mask in masks.items()}
+    return weights | {name: scaled[name] * mask for name, mask in masks.items()}
 
 
 def _factor(mask: Tensor, weight: Tensor) -> Tensor:
@@ -71,16 +72,22 @@ def _factor(mask: Tensor, weight: Tensor) -> Tensor:
     return (mask[0].numel() / kept).view(-1, *[1] * (mask.dim() - 1))
 
 
-def freeze(initial: Params, network: Network, weights: str) -> Params:
-    """The parameters to freeze: prunable weights by the rule `weights`, all others as they are.
+def frozen_weights(initial: Params, network: Network, weights: str) -> Params:
+    """The parameters to freeze: prunable weights by a rule of `WEIGHTS`, all others as they are.
 
     Raises ValueError for an unknown rule.
     """
-    if not isinstance(weights, str) or weights not in WEIGHTS:
-        raise ValueError(f"unknown weights {weights!r}: known are {', '.join(WEIGHTS)}")
-    return {n: WEIGHTS[weights](value) if n in network.prunable else value for n, value in initial.items()}
+    rule = lookup("weights", weights, WEIGHTS)
+    return {name: rule(value) if name in network.prunable else value for name, value in initial.items()}
 
 
 def check_kept(kept: float) -> None:
     if isinstance(kept, bool) or not isinstance(kept, Real) or not 0 < kept <= 1:
         raise ValueError(f"kept must be a share above 0, at most 1, got {kept!r}")
+
+
+def check_replicates(network: Network, params: Params, seeds: Sequence[int]) -> None:
+    """Raises ValueError for parameters that are not the network's, or not one replicate a seed."""
+    replicates = network.check(params)
+    if replicates != len(seeds):
+        raise ValueError(f"{len(seeds)} seeds for {replicates} replicates")

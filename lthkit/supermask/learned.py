@@ -1,30 +1,30 @@
-"""Masks that are learned on frozen weights: a probability of each weight (`learn`), or a score (`edge_popup`)."""
+"""What all methods of learning a mask on frozen weights share: the learner, and what comes of it."""
 
-import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import partial
-from numbers import Real
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from lthkit.checkpoints import Checkpoint
+from lthkit.checks import lookup
 from lthkit.data import Dataset
-from lthkit.masks import Masks, Params, sparsity
+from lthkit.masks import sparsity
 from lthkit.networks import Network
+from lthkit.stacks import Masks, Params, cut, flatten, join
 from lthkit.streams import as_seeds, streams
-from lthkit.supermask.frozen import Supermask, check_kept, freeze
-from lthkit.supermask.gates import Bernoulli, TopK, share, top_k, uniform
-from lthkit.supermask.loop import DRAWING, LEARNING, Found, Plan, learn_in_parts
-from lthkit.training import check_count, check_images, check_params, check_settings, count_iterations, evaluate
+from lthkit.supermask.frozen import Supermask, check_replicates, effective_under, frozen_weights
+from lthkit.training import check_snapshots, evaluate
+from lthkit.training.loop import run
+from lthkit.training.optimizers import Optimizer
+from lthkit.training.parts import in_parts
+from lthkit.training.settings import Settings
 
-DRAWS = 10  # sampled masks whose mean accuracy is reported, as Zhou et al. (2019) do
-# The best of a grid on the digits by validation accuracy, ten seeds, 100 epochs; `learn`: mean of with and without
-# rescaling, edge-popup: rescaled.
-LEARN_LR = {"adam": 0.15, "sgd": 200.0}
-POPUP_LR = {"adam": 0.001, "sgd": 1.0}
+LEARNING, CHECKING, DRAWING = 0, 1, 2  # rounds of the "sample" streams; draw k of a learned mask is DRAWING + k
 
 
 @dataclass(frozen=True)
@@ -46,190 +46,223 @@ class Learned(Supermask):
         """One draw of the masks, by its number; the accuracies of the table are means over draws 0 … 9."""
         if self.probabilities is None:
             raise ValueError("these masks are not random: edge-popup has scores, no probabilities")
-        generators = streams(self.seeds, "sample", DRAWING + draw)
-        drawn = {}
-        for name, p in self.probabilities.items():
-            numbers = torch.empty_like(p)
-            uniform(numbers, generators)
-            drawn[name] = numbers < p
-        return drawn
+        return drawn_masks(self.probabilities, self.seeds, draw)
 
 
-def learn(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    epochs: int = 100,
-    rescale: bool = True,
-    weights: str = "initial",
-    logit: float = 0.0,
-    iterations: int | None = None,
-    batch_size: int = 60,
-    optimizer: str = "adam",
-    lr: float | None = None,
-    momentum: float = 0.9,
-    eval_every: int | None = None,
-    snapshot_at: Iterable[int] = (),
-    initial: Params | None = None,
-) -> Learned:
-    """Learn how probable each weight is in the mask, the weights themselves frozen (Zhou et al. 2019).
+class MaskLearner:
+    """Numbers by which weights are kept, one for each; the weights themselves stay frozen.
 
-    Each step draws masks of exact zeros and ones with p = σ(logit); the gradient passes straight through the draw.
-    weights: "initial", or "signed_constant", the sign of each times its layer's standard deviation; all other
-    parameters stay as they are drawn.  rescale: multiply a layer by size(mask) / sum(mask) of the drawn mask, the
-    gradient flowing through that factor too.  logit: where all logits start; the kept share has no other handle.
-    optimizer: "adam" or "sgd".  lr: by default 0.15 and 200, the best of a grid on the digits by validation accuracy;
-    momentum is SGD's, and Adam's first beta.  eval_every: iterations between checks, by default a tenth of all.
-    snapshot_at: iterations whose probabilities are kept (0: the start).  initial: parameters {name: [R, …]} in place of
-    the network's own draw.
-    table: seed, val_accuracy and test_accuracy (means over ten drawn masks), those of the mask p > 0.5, and three kept
-    shares: kept_mean (of p), kept_sampled (over the ten draws), kept_thresholded.
-    Raises ValueError, naming the value, for a setting out of range or an unknown name.
+    A method says how a mask follows from the numbers (`draw`), how its gradient passes straight through (`backward`),
+    what is brought home (`values`), and which shares of a layer it counts (`shares`).  Buffers of the weights' size are
+    what a large network has no room for, so there are two beside the numbers: `effective` holds a drawn mask, then the
+    effective weight that it makes; `grads` is free until the gradient comes.
+    varies: whether the count that a layer keeps does.
     """
-    began = time.perf_counter()
-    if isinstance(logit, bool) or not isinstance(logit, Real) or not math.isfinite(logit):
-        raise ValueError(f"logit must be a finite number, got {logit!r}")
-    settings = {"epochs": epochs, "iterations": iterations, "batch_size": batch_size, "optimizer": optimizer}
-    settings |= {"lr": lr, "momentum": momentum, "eval_every": eval_every, "snapshot_at": snapshot_at}
-    seeds, frozen, plan = _prepare(network, data, seeds, weights, initial, rescale, Bernoulli, LEARN_LR, **settings)
-    start = {name: torch.tensor(logit).to(frozen[name]).expand_as(frozen[name]) for name in network.prunable}
-    found = learn_in_parts(plan, frozen, start, seeds)
-    masks = {name: p > 0.5 for name, p in found.learned.items()}
-    learned = _learned(plan, seeds, frozen, masks, found, found.learned)
-    drawn = _measure(learned, plan, (learned.sample(draw) for draw in range(DRAWS)))
-    thresholded = _measure(learned, plan, [masks])
-    columns = {part: drawn[part] for part in ("val_accuracy", "test_accuracy")}
-    columns |= {f"{part}_thresholded": thresholded[part] for part in columns}
-    columns["kept_mean"] = _overall({name: share(p) for name, p in found.learned.items()}, masks)
-    columns |= {"kept_sampled": drawn["kept"], "kept_thresholded": thresholded["kept"]}
-    return replace(learned, table=_rows(seeds, columns), seconds=time.perf_counter() - began)
+
+    varies = False
+
+    def __init__(self, weights: Params, start: Params, seeds: Sequence[int], method: "Method"):
+        network, settings = method.network, method.settings
+        self.method, self.names = method, list(start)
+        self.flat, self.numbers = flatten(start)
+        self.flat_grads, self.grads = flatten(start)
+        self.flat_effective, self.effective = flatten(start)
+        self.layers = [(weights[n].flatten(1), self.effective[n].flatten(1), self.grads[n].flatten(1)) for n in start]
+        self.factors: list[Tensor] = []
+        self.buffers = {name: weights[name].clone() for name in network.buffers}
+        self.params = {name: (self.effective | self.buffers).get(name, weights[name]) for name in network.shapes}
+        # The gradients of what stays frozen are written somewhere, too.
+        others = {n: torch.empty_like(w) for n, w in weights.items() if n not in self.grads and n not in self.buffers}
+        self.differentiate = network.differentiator(self.params, self.grads | others)
+        self.update = Optimizer(
+            settings.optimizer, self.flat, self.flat_grads, settings.momentum, settings.weight_decay
+        )
+        self.learning, self.checking = streams(seeds, "sample", LEARNING), streams(seeds, "sample", CHECKING)
+
+    def draw(self, generators: Sequence[torch.Generator]) -> None:
+        """Write a mask of zeros and ones into `effective`; may write into `grads`."""
+        raise NotImplementedError
+
+    def backward(self) -> None:
+        """Turn dL/dmask in `flat_grads` into dL/dnumber, in place; may write into `flat_effective`."""
+        raise NotImplementedError
+
+    def values(self) -> Params:
+        """What the numbers mean, as a copy."""
+        raise NotImplementedError
+
+    def shares(self) -> dict[str, Params]:
+        """Right after `draw`: {column: {name: [R]}}; may write into `grads`."""
+        return {}
+
+    def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
+        self.draw(self.learning)
+        self._to_weights()
+        loss = self.differentiate(x, y)
+        self._to_mask_gradients()
+        self.backward()
+        self.update(lr)
+        return loss
+
+    def measure(self, at_an_end: bool) -> dict[str, Tensor]:
+        self.draw(self.checking)
+        shares = {f"{column}/{n}": share for column, layers in self.shares().items() for n, share in layers.items()}
+        self._to_weights()
+        return self.method.accuracies(self.params) | shares
+
+    def snapshot(self) -> Params:
+        return self.values()
+
+    def result(self) -> Params:
+        return self.values() | self.buffers
+
+    def state(self) -> Params:
+        return {**self.buffers, "": self.flat, **self.update.state()}
+
+    def generators(self) -> list[torch.Generator]:
+        return [*self.learning, *self.checking]
+
+    def _to_weights(self) -> None:
+        """mask → effective weight, in place: w · mask, and times s = size / sum(mask) where layers are rescaled.
+
+        A layer that keeps nothing has the factor of one kept weight.
+        """
+        self.factors = []
+        for weight, mask, _ in self.layers:  # [R, weights of the layer]
+            if self.method.rescale:
+                self.factors.append(mask.shape[1] / mask.sum(1, keepdim=True).clamp_(min=1))  # [R, 1]
+            mask.mul_(weight)
+            if self.method.rescale:
+                mask.mul_(self.factors[-1])
+
+    def _to_mask_gradients(self) -> None:
+        """g = dL/d(effective weight) → dL/dmask, in place.
+
+        Where the sum of the mask varies, the gradient flows through the factor too: ds/dmask_i is −s / sum(mask), so
+        dL/dmask_i = s · (w_i · g_i − mean of g · effective weight over the layer).
+        """
+        through_factor = self.method.rescale and self.varies
+        for i, (weight, effective, grad) in enumerate(self.layers):
+            if through_factor:
+                pull = torch.linalg.vecdot(grad, effective).div_(grad.shape[1]).unsqueeze(1)  # [R, 1]
+            grad.mul_(weight)
+            if through_factor:
+                grad.sub_(pull)
+            if self.method.rescale:
+                grad.mul_(self.factors[i])
 
 
-def edge_popup(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    kept: float | dict[str, float] = 0.5,
-    epochs: int = 100,
-    rescale: bool = True,
-    weights: str = "initial",
-    iterations: int | None = None,
-    batch_size: int = 60,
-    optimizer: str = "adam",
-    lr: float | None = None,
-    momentum: float = 0.9,
-    eval_every: int | None = None,
-    initial: Params | None = None,
-) -> Learned:
-    """Learn a score for each weight and keep the largest |score| of each layer (Ramanujan et al. 2020).
+class Method:
+    """A call that learns masks: everything checked, the weights frozen.
 
-    kept: the share of every layer, or {name: share}.  The gradient passes straight through the choice to |score|;
-    scores start Kaiming-uniform.  rescale multiplies a layer by size / kept, a constant here.  All else is as in `learn`.
-    table: seed, val_accuracy, test_accuracy, kept.
-    Raises ValueError, naming the value, for a setting out of range or an unknown name.
+    rates: the optimizers it offers, each with its default learning rate.  settings: those of `Settings`, by name.
+    call: what else decides what is learned, for the checkpoint to know it by.
     """
-    began = time.perf_counter()
-    counts = _counts(network, kept)
-    settings = {"epochs": epochs, "iterations": iterations, "batch_size": batch_size, "optimizer": optimizer}
-    settings |= {"lr": lr, "momentum": momentum, "eval_every": eval_every, "snapshot_at": ()}
-    gate = partial(TopK, counts=counts)
-    seeds, frozen, plan = _prepare(network, data, seeds, weights, initial, rescale, gate, POPUP_LR, **settings)
-    found = learn_in_parts(plan, frozen, _first_scores(network, frozen, seeds), seeds)
+
+    def __init__(
+        self, network: Network, data: Dataset, seeds: int | Iterable[int], weights: str, initial: Params | None,
+        rescale: bool, rates: dict[str, float], settings: dict, snapshot_at: Iterable[int] = (),
+        checkpoint: str | Path | None = None, **call,
+    ):  # fmt: skip
+        self.began = time.perf_counter()
+        default = lookup("optimizer", settings.get("optimizer", "adam"), rates)
+        settings = settings | {"lr": default if settings.get("lr") is None else settings["lr"]}
+        total = Settings.of(settings).total(data)
+        self.settings = Settings.of({"eval_every": max(1, total // 10)} | settings)
+        self.network, self.rescale, self.seeds = network, rescale, as_seeds(seeds)
+        self.snapshot_at = set(snapshot_at)
+        check_snapshots(self.snapshot_at, total)
+        initial = network.init(self.seeds) if initial is None else initial
+        check_replicates(network, initial, self.seeds)
+        initial = {name: initial[name].detach().contiguous() for name in network.shapes}
+        self.weights = frozen_weights(initial, network, weights)
+        like = self.weights[network.prunable[0]]
+        self.data = data.to(device=like.device, dtype=like.dtype)
+        network.check_images(self.data, self.weights)
+        self.checkpoint = None
+        if checkpoint is not None:
+            call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}
+            self.checkpoint = Checkpoint(checkpoint, **call, settings=self.settings, snapshot_at=sorted(self.snapshot_at))
+
+    def learn(self, learner: Callable[[Params, Params, Sequence[int], "Method"], MaskLearner], start: Params):
+        """What the learner makes of the numbers `start`: (values, network buffers, history, shares, snapshots)."""
+
+        def part(replicates: slice, tick: Callable[[], object]):
+            weights, own, seeds = cut(self.weights, replicates), cut(start, replicates), self.seeds[replicates]
+            order, steps = streams(seeds, "batches"), self.checkpoint and self.checkpoint.steps(replicates)
+            learned = learner(weights, own, seeds, self)
+            return run(learned, self.data, self.settings, order, self.snapshot_at, tick, steps)
+
+        total, on_cpu = self.settings.total(self.data), next(iter(start.values())).is_cpu
+        with tqdm(total=total, desc="learning masks", unit=" steps", leave=False, delay=2) as bar:
+            parts = in_parts(part, self.network, len(self.seeds), on_cpu, bar.update)
+        found = join(part.result for part in parts)
+        snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
+        values, buffers = ({name: found[name] for name in names} for names in (start, self.network.buffers))
+        return values, buffers, *self._curves(parts[0].iterations, join(part.checks for part in parts)), snapshots
+
+    def accuracies(self, params: Params) -> dict[str, Tensor]:
+        """Of effective parameters, [R] each."""
+        parts = {"val_accuracy": (self.data.val_x, self.data.val_y), "test_accuracy": (self.data.test_x, self.data.test_y)}
+        return {
+            column: evaluate(self.network, params, x, y, chunk=self.settings.batch_size)[1]
+            for column, (x, y) in parts.items()
+        }
+
+    @torch.no_grad()
+    def means(self, several: Iterable[Masks]) -> dict[str, Tensor]:
+        """Means [R] over several masks: val_accuracy, test_accuracy, kept."""
+        found = []
+        for masks in several:
+            columns = self.accuracies(effective_under(masks, self.weights, self.rescale))
+            found.append(torch.stack([*columns.values(), 1 - sparsity(masks)["overall"]]))
+        return dict(zip((*columns, "kept"), torch.stack(found).mean(0), strict=True))
+
+    def overall(self, shares: Params) -> Tensor:
+        """The share [R] of all prunable weights, from those {name: [R]} of the layers."""
+        sizes = {name: self.weights[name][0].numel() for name in shares}
+        return sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
+
+    def rows(self, columns: dict[str, Tensor], **same) -> pd.DataFrame:
+        """A row a seed."""
+        values = {name: column.double().cpu().numpy() for name, column in columns.items()}
+        return pd.DataFrame({"seed": self.seeds, **same, **values})
+
+    def _curves(self, iterations: list[int], checks: dict[str, Tensor]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(history, shares) from checks {column or column/layer: [R, T]}."""
+        history, layers = [], []
+        for t, iteration in enumerate(iterations):
+            columns: dict[str, Tensor] = {}
+            by_layer: dict[str, dict[str, Tensor]] = {}
+            for key, values in checks.items():
+                column, _, layer = key.partition("/")
+                (by_layer.setdefault(layer, {}) if layer else columns)[column] = values[:, t]
+            for column in next(iter(by_layer.values()), {}):
+                columns[column] = self.overall({layer: shares[column] for layer, shares in by_layer.items()})
+            history.append(self.rows(columns, iteration=iteration))
+            layers += [self.rows(shares, iteration=iteration, layer=layer) for layer, shares in by_layer.items()]
+        return pd.concat(history, ignore_index=True), pd.concat(layers, ignore_index=True) if layers else pd.DataFrame()
+
+
+def drawn_masks(probabilities: Params, seeds: Sequence[int], draw: int) -> Masks:
+    """Masks that keep each weight with its probability; each draw has streams of its own."""
+    generators = streams(seeds, "sample", DRAWING + draw)
     masks = {}
-    for name, scores in found.learned.items():
-        masks[name] = torch.zeros_like(scores, dtype=torch.bool)
-        top_k(scores, counts[name], masks[name])
-    learned = _learned(plan, seeds, frozen, masks, found, None)
-    return replace(learned, table=_rows(seeds, _measure(learned, plan, [masks])), seconds=time.perf_counter() - began)
+    for name, p in probabilities.items():
+        numbers = torch.empty_like(p)
+        uniform(numbers, generators)
+        masks[name] = numbers < p
+    return masks
 
 
-def _prepare(
-    network: Network, data: Dataset, seeds, weights: str, initial: Params | None, rescale: bool, gate, rates: dict,
-    *, epochs, iterations, batch_size, optimizer, lr, momentum, eval_every, snapshot_at,
-) -> tuple[list[int], Params, Plan]:  # fmt: skip
-    """Seeds, parameters to freeze and plan, everything checked."""
-    if optimizer not in rates:
-        raise ValueError(f"unknown optimizer {optimizer!r}: known are {', '.join(rates)}")
-    lr = rates[optimizer] if lr is None else lr
-    total = count_iterations(data, epochs, iterations, batch_size)
-    eval_every = max(1, total // 10) if eval_every is None else eval_every
-    check_count("eval_every", eval_every, 1)
-    seeds, snapshot_at = as_seeds(seeds), set(snapshot_at)
-    check_settings(total, lr, snapshot_at, len(seeds), seeds)
-    initial = network.init(seeds) if initial is None else initial
-    check_params(network, initial, None, None, seeds)
-    initial = {name: initial[name].detach().contiguous() for name in network.shapes}
-    frozen = freeze(initial, network, weights)
-    like = frozen[network.prunable[0]]
-    data = data.to(device=like.device, dtype=like.dtype)
-    check_images(network, frozen, data)
-    plan = Plan(
-        network, data, gate, rescale, total, batch_size, eval_every, snapshot_at, optimizer, lr, momentum
-    )  # fmt: skip
-    return seeds, frozen, plan
+def uniform(out: Tensor, generators: Sequence[torch.Generator]) -> None:
+    """Fill out [R, …] evenly from (0, 1), each replicate from its own generator.
 
-
-def _counts(network: Network, kept: float | dict[str, float]) -> dict[str, int]:
-    """How many weights each layer keeps, at least one."""
-    if isinstance(kept, dict) and set(kept) != set(network.prunable):
-        raise ValueError(f"kept must name every prunable layer {list(network.prunable)}, got {list(kept)}")
-    counts = {}
-    for name in network.prunable:
-        value = kept[name] if isinstance(kept, dict) else kept
-        check_kept(value)
-        counts[name] = max(1, round(value * math.prod(network.shapes[name])))
-    return counts
-
-
-def _first_scores(network: Network, frozen: Params, seeds: list[int]) -> Params:
-    """Kaiming-uniform scores, uniform in ±1/√(inputs of a unit), as `nn.Linear` draws its weights."""
-    generators = streams(seeds, "sample", LEARNING)
-    scores = {}
-    for name in network.prunable:
-        shape, like = network.shapes[name], frozen[name]
-        drawn = [torch.rand(shape, generator=generator, dtype=torch.float32) for generator in generators]
-        scores[name] = (2 * torch.stack(drawn).to(like) - 1) / math.sqrt(math.prod(shape[1:]))
-    return scores
-
-
-def _learned(plan: Plan, seeds, frozen: Params, masks: Masks, found: Found, probabilities: Params | None) -> Learned:
-    """What was found, without its table."""
-    sizes = {name: mask[0].numel() for name, mask in masks.items()}
-    history, layers = [], []
-    for check in found.checks:
-        overall = {column: _overall(share, masks) for column, share in check.shares.items()}
-        history.append(_rows(seeds, check.columns | overall, iteration=check.iteration))
-        for name in sizes if check.shares else ():
-            shares = {column: share[name] for column, share in check.shares.items()}
-            layers.append(_rows(seeds, shares, iteration=check.iteration, layer=name))
-    tables = [pd.concat(each, ignore_index=True) if each else pd.DataFrame() for each in (history, layers)]
-    return Learned(
-        plan.network, tuple(seeds), frozen | found.buffers, masks, plan.rescale, pd.DataFrame(), *tables,
-        probabilities, found.snapshots, 0.0,
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def _measure(learned: Learned, plan: Plan, several: Iterable[Masks]) -> dict[str, Tensor]:
-    """Means [R] over several masks: val_accuracy, test_accuracy, kept."""
-    data, found = plan.data, []
-    for masks in several:
-        params = learned.params(masks)
-        accuracies = [
-            evaluate(plan.network, params, x, y, chunk=plan.batch_size)[1]
-            for x, y in ((data.val_x, data.val_y), (data.test_x, data.test_y))
-        ]
-        found.append(torch.stack([*accuracies, 1 - sparsity(masks)["overall"]]))
-    return dict(zip(("val_accuracy", "test_accuracy", "kept"), torch.stack(found).mean(0), strict=True))
-
-
-def _overall(shares: dict[str, Tensor], masks: Masks) -> Tensor:
-    """The share [R] of all weights, from those of the layers."""
-    sizes = {name: mask[0].numel() for name, mask in masks.items()}
-    return sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
-
-
-def _rows(seeds: Iterable[int], columns: dict[str, Tensor], **same) -> pd.DataFrame:
-    """A row a seed."""
-    values = {name: column.double().cpu().numpy() for name, column in columns.items()}
-    return pd.DataFrame({"seed": list(seeds), **same, **values})
+    16 random bits a number, the middle of one of 65,536 equal cells: four numbers for one draw of the generator, which
+    takes longer than all else that a mask needs.
+    """
+    for row, generator in zip(out, generators, strict=True):
+        for part in row.view(-1).split(2**18):
+            words = torch.empty(-(-part.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+            part.copy_(words.view(torch.int16)[: part.numel()])
+    out.add_(32768.5).mul_(2**-16)

@@ -49,6 +49,5 @@ def test_the_code_of_the_readme_runs(run):
 
 
 @pytest.mark.parametrize("name", INSTALLS)
-def test_a_page_installs_this_version(name):
-    versions = re.findall(r"lthkit @ git\+\S+@v([^\s\"]+)", (ROOT / name).read_text())
-    assert versions == [lthkit.__version__]
+def test_a_page_says_once_how_to_install(name):
+    assert len(re.findall(r"lthkit @ git\+\S+@v", (ROOT / name).read_text())) == 1

@@ -36,7 +36,7 @@ def ready(tree):
 
 def test_make_alone_lists_every_target(tree):
     listed = make(tree).stdout
-    for target in ("book", "test", "unit", "lab", "browser", "kill-table", "clean"):
+    for target in ("book", "test", "unit", "lab", "write", "browser", "kill-table", "clean"):
         assert f"make {target} " in listed
     assert not (tree / ".venv").exists()
 

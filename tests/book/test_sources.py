@@ -1,4 +1,4 @@
-"""The sources as committed: labs that open anywhere, one address, one version, nothing of one machine."""
+"""The sources as committed: labs that open anywhere, pairs of chapter and lab, nothing of one machine."""
 
 import re
 import subprocess
@@ -7,20 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from lthbook.pages import colab_url
-
-import lthkit
 
 ROOT = Path(__file__).parents[2]
 LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
 CHAPTERS = sorted(ROOT.glob("book/[0-9][0-9]_*.md"))
-CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
-URL = CONFIG["repository"]["url"]
-INSTALL = f"""# Installs lthkit where it is missing, as in Colab. A second run does nothing.
-import importlib.util
-
-if importlib.util.find_spec("lthkit") is None:
-    %pip install -q "lthkit @ git+{URL}@v{lthkit.__version__}\""""
+URL = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 MYST = {
     "a fence of colons": r"^:::",
     "a directive": r"^\s*(```|~~~)\{",
@@ -73,20 +64,8 @@ def test_a_lab_is_short(path):
 
 
 @of_every_lab
-def test_a_lab_begins_with_the_install_cell(path):
-    first = cells(path, "code")[0]
-    assert first.source == INSTALL
-    assert "remove-cell" in first.metadata.tags
-
-
-@of_every_lab
-def test_a_lab_begins_with_its_own_colab_link(path):
-    options = {
-        "repository_url": URL,
-        "repository_branch": CONFIG["repository"]["branch"],
-        "launch_buttons": CONFIG["launch_buttons"],
-    }
-    assert f"]({colab_url(options, f'notebooks/{path.stem}')})" in cells(path, "markdown")[0].source
+def test_the_install_cell_of_a_lab_stays_out_of_the_book(path):
+    assert "remove-cell" in cells(path, "code")[0].metadata.tags
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -100,17 +79,6 @@ def test_a_lab_holds_no_markup_that_jupyter_shows_raw(path):
         prose = re.sub(r"^```\w*\n.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
         for what, pattern in MYST.items():
             assert not re.search(pattern, prose, re.MULTILINE), f"{what}: {cell.source}"
-
-
-def test_version_and_address_are_the_same_everywhere():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == lthkit.__version__
-    assert citation["repository-code"] == URL
-    slug = URL.removeprefix("https://github.com/")
-    address = re.compile(r"(?:git\+https://github\.com|/github)/([\w.-]+/[\w.-]+?)(?=@|/blob)")
-    for path in [*LABS, *ROOT.glob("*.md"), *ROOT.glob("book/*.md")]:
-        for other in address.findall(path.read_text()):
-            assert other == slug, path
 
 
 def test_the_pins_leave_the_platform_open():
@@ -127,6 +95,21 @@ def test_no_file_names_a_machine_or_a_package_host():
         assert not (found := re.search(r"(?<![\w.~:/-])/(tmp|root|home|work|Users)/", text)), f"{path}: {found}"
         if path.name in ("Makefile", "requirements.txt", "pyproject.toml", "run"):
             assert "://" not in text.replace(URL, ""), path
+
+
+NAMED = r"`((?:book|lthkit|notebooks|tests|benchmarks|\.ci)/[\w./-]+|[A-Z_a-z]+\.(?:md|yml|cff|txt))`"
+
+
+def test_contributing_names_files_and_tables_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = {
+        path: path.replace("NN_name", "[0-9][0-9]_*").replace("NN", "[0-9][0-9]") for path in re.findall(NAMED, text)
+    }
+    assert not [path for path, pattern in named.items() if not list(ROOT.glob(pattern))]
+    tables = re.findall(rf"((?:`\w+`(?: or | and )?)+),?(?: both)? (?:of|in) {NAMED}", text)
+    found = [(name, path) for names, path in tables for name in re.findall(r"`(\w+)`", names)]
+    assert len(found) > 10
+    assert not [(name, path) for name, path in found if not re.search(rf"\b{name}\b", (ROOT / path).read_text())]
 
 
 def test_no_file_is_large():

@@ -252,7 +252,8 @@ def fuzz_models(rng):
     def part():
         a, b = (int(n) for n in rng.integers(1, 5, size=2))
         kinds = (nn.Linear(a, b), nn.Conv1d(a, b, 1), nn.Conv2d(a, b, 1), nn.LayerNorm(a), nn.BatchNorm1d(a),
-                 nn.Embedding(a, b), nn.PReLU(), nn.ReLU(), nn.Sequential(nn.Linear(a, b), nn.GroupNorm(1, b)))  # fmt: skip
+                 nn.Embedding(a, b), nn.PReLU(), nn.ReLU(),
+                 nn.Sequential(nn.Linear(a, b), nn.GroupNorm(1, b)))  # fmt: skip
         return kinds[rng.integers(len(kinds))]
 
     return [
@@ -275,7 +276,8 @@ def found(answers):
 
 
 WRONG = {
-    "3.0": [(("magnitude", 5), "three things"), (("random", 5, 1), "not 'random'"), (("gradient", 500, 1), "from 0 to 100"),
+    "3.0": [(("magnitude", 5), "three things"), (("random", 5, 1), "not 'random'"),
+            (("gradient", 500, 1), "from 0 to 100"),
             (("gradient", "many", 1), "from 0 to 100"), (("magnitude", 5, 4), "not 4")],
     "3.1": [(only_gradient, "gradient alone"), (only_weight, "does not enter"), (no_abs, "have a sign"),
             (like_fisher, "square the product"), (sums_the_loss, "sum over the images"), (each_image, "image by image"),
@@ -283,9 +285,11 @@ WRONG = {
             (list_of_scores, "with the keys"), (no_return, "`return` missing")],
     "3.2": [(by_name, "name does not say"), (by_ending, "name does not say"), (by_dimensions, "two dimensions as well"),
             (no_convolutions, "convolutional layers are missing"), (first_level, "first level only"),
-            (leading_dot, "Its path is empty"), (biases_too, "Biases are not pruned"), (layers_themselves, "list of names"),
+            (leading_dot, "Its path is empty"), (biases_too, "Biases are not pruned"),
+            (layers_themselves, "list of names"),
             (layer_paths, "paths of layers")],
-    "3.3": [(rows_with_weights, "is reached itself"), (two_layers_only, "one layer back"), (kept_weights, "kept weights"),
+    "3.3": [(rows_with_weights, "is reached itself"), (two_layers_only, "one layer back"),
+            (kept_weights, "kept weights"),
             (used_inputs, "count inputs"), (silent_units, "no signal reaches"), (all_needed, "any, not all"),
             (from_outputs, "start at the outputs"), (last_only, "an int, not")],
     "3.4": [(found("healthy, healthy, no path, lost classes, healthy"), "A: Look"),

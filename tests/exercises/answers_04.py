@@ -142,7 +142,8 @@ def fuzz_trained(rng):
         first = {name: torch.from_numpy(rng.normal(size=p.shape)).float() for name, p in net.named_parameters()}
         masks = {name: torch.from_numpy(rng.random(p.shape) < 0.5) for name, p in first.items() if p.dim() == 2}
         if rng.integers(2):
-            torch_prune.apply(net, {name: mask | (torch.arange(mask.numel()) % 2 == 0).view_as(mask) for name, mask in masks.items()})  # fmt: skip
+            even = {name: (torch.arange(mask.numel()) % 2 == 0).view_as(mask) for name, mask in masks.items()}
+            torch_prune.apply(net, {name: mask | even[name] for name, mask in masks.items()})
         with torch.no_grad():
             for p in net.parameters():
                 p.copy_(torch.from_numpy(rng.normal(size=p.shape)))
@@ -365,10 +366,12 @@ WRONG = {
             (forgets_biases, "Biases have first values"), (masked_first_values, "the pruned ones too"),
             (shares, "one and the same now"), (shares_biases, "one and the same now"), (inverted, "another mask"),
             (own_masks, "another mask"), (into_first, "not into it"), (no_hook, "puts a hook there")],
-    "4.2": [(into_weight, "No kept weight is new"), (bakes_in, "no mask on layer"), (finds_own_masks, "the ticket's masks"),
+    "4.2": [(into_weight, "No kept weight is new"), (bakes_in, "no mask on layer"),
+            (finds_own_masks, "the ticket's masks"),
             (glorot, "Torch's own law"), (he, "draws smaller weights"), (narrow, "spreads the weights"),
             (reshuffles, "the old values in other places"), (first_layer_only, "Fresh values everywhere"),
-            (keeps_biases, "0 % of the biases"), (zero_biases, "spreads the biases"), (works_on_a_copy, "No kept weight is new")],
+            (keeps_biases, "0 % of the biases"), (zero_biases, "spreads the biases"),
+            (works_on_a_copy, "No kept weight is new")],
     "4.3": [(signed, "missing"), (zeros_only, "Nearly zero is not zero"), (inverted_rule, "that should learn"),
             (negatives_only, "that should learn"), (of_the_gradient, "not at the gradient"),
             (returns_weight, "return the weights"), (squared, "A square moves"), (border_too, "the condition is `<`"),

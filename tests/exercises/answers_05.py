@@ -244,12 +244,15 @@ def follows(answers):
 GOOD = ("large_final", "magnitude_increase", "large_init_large_final", "movement")
 WRONG = {
     "5.0": [((list(GOOD), 10), "each of these once"), (order(*GOOD, "movement"), "each of these once"),
-            (order(*GOOD, "random", points="many"), "percentage points"), (order(*GOOD, "random", points=200), "percentage points"),
+            (order(*GOOD, "random", points="many"), "percentage points"),
+            (order(*GOOD, "random", points=200), "percentage points"),
             ("large_final", "two things"), (("large_final", 5), "a list of names")],
     "5.1": [(moved, "score of movement"), (signed_step, "subtract values"), (shrinkage, "is reversed"),
             (unsigned_growth, "outer abs()"), (only_final, "is large_final"), (growth_factor, "You divide"),
-            (growth_above_zero, "Cut off at 0"), (increase_in_place, "`final` in place"), (increase_summed, "of the shape")],
-    "5.2": [(percentiles_of_all, "still count pruned"), (ranks_values, "by value"), (one_is_enough, "larger of two ranks"),
+            (growth_above_zero, "Cut off at 0"), (increase_in_place, "`final` in place"),
+            (increase_summed, "of the shape")],
+    "5.2": [(percentiles_of_all, "still count pruned"), (ranks_values, "by value"),
+            (one_is_enough, "larger of two ranks"),
             (mean_rank, "sum of ranks"), (smaller_magnitude, "compare |initial|"), (smallest_first, "keep the lowest"),
             (by_final, "is large_final"), (by_initial, "is large_init"), (returns_scores, "not torch.bool"),
             (removes_keep, "are kept, not")],

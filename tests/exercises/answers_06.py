@@ -269,13 +269,15 @@ def differs(answers):
 
 
 WRONG = {
-    "6.0": [((10, 5), "three numbers"), ((10, 5, 200), "cannot be lost"), (("many", 5, 5), "three numbers"), (7, "three numbers")],
+    "6.0": [((10, 5), "three numbers"), ((10, 5, 200), "cannot be lost"), (("many", 5, 5), "three numbers"),
+            (7, "three numbers")],
     "6.1": [(spread_of_kept, "of all initial"), (spread_of_masked, "of all initial"), (sample_spread, "Divide by n"),
             (spread_of_magnitudes, "not of their magnitudes"), (mean_magnitude, "mean magnitude"),
             (root_mean_square, "Subtract the mean"), (one_positive_number, "is positive"), (without_mask, "must be 0"),
             (plus_at_zero, "has no sign"), (initial_values, "the initial values"), (variance, "other values"),
             (signs_in_place, "`initial` in place")],
-    "6.2": [(whole_layer, "in a pruned place"), (zeros_travel, "in a pruned place"), (masked_afterwards, "pruned weight's value"),
+    "6.2": [(whole_layer, "in a pruned place"), (zeros_travel, "in a pruned place"),
+            (masked_afterwards, "pruned weight's value"),
             (drawn_with_replacement, "stands twice"), (swaps_views, "stands twice"), (not_moved, "has moved"),
             (turned_round, "Draw their order"), (moved_on, "Draw their order"), (row_by_row, "over the layer"),
             (signs_shuffled_too, "did not have"), (kept_values_only, "of the shape")],
@@ -283,8 +285,10 @@ WRONG = {
             (control_second, "fresh itself"), (no_magnitudes, "signs alone"), (sign_for_zero, "has no sign"),
             (first_cell_only, "2 values"), (cells_in_a_dict, "2 values"), (overwritten, "`fresh` in place")],
     "6.4": [(differs("sign magnitude sign sign masks"), "A: The"), (differs("both both sign sign masks"), "B: A"),
-            (differs("both magnitude both sign masks"), "C: Both"), (differs("both magnitude sign magnitude masks"), "D: The"),
-            (differs("both magnitude sign sign both"), "E: Both"), (differs("size magnitude sign sign masks"), "not 'size'"),
+            (differs("both magnitude both sign masks"), "C: Both"),
+            (differs("both magnitude sign magnitude masks"), "D: The"),
+            (differs("both magnitude sign sign both"), "E: Both"),
+            (differs("size magnitude sign sign masks"), "not 'size'"),
             ("A", "keys A, B")],
 }  # fmt: skip
 RIGHT = {

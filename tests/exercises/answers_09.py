@@ -179,8 +179,10 @@ def said(answers):
 
 WRONG = {
     "9.0": [(110, "from 0 to 100"), (-5, "from 0 to 100"), ("95", "one number"), (True, "one number")],
-    "9.1": [(soft_mask, "a soft mask"), (only_drawn, "No gradient"), (crumbs, "last digits"), (other_way_round, "other way round"),
-            (by_threshold, "not drawn"), (without_sigmoid, "sigmoid is missing"), (gradient_of_logits, "sigmoid is missing"),
+    "9.1": [(soft_mask, "a soft mask"), (only_drawn, "No gradient"), (crumbs, "last digits"),
+            (other_way_round, "other way round"),
+            (by_threshold, "not drawn"), (without_sigmoid, "sigmoid is missing"),
+            (gradient_of_logits, "sigmoid is missing"),
             (mask_alone, "other values")],
     "9.2": [(shrinks, "upside down"), (by_rows, "not its rows"), (not_rescaled, "factor is missing"),
             (scaled_everything, "stay 0"), (with_root, "without a root"), (divides_by_zero, "gives NaN")],

@@ -1,8 +1,8 @@
-"""How good the checks are: which mutants of the reference solutions they kill, and what 200 seeds say of each listed answer.
+"""How good the checks are: which mutants of the references they kill, and what 200 seeds say of each listed answer.
 
 `make kill-table` ends in an error when the score over all tasks is below 95 %, when a survivor is not explained in
-survivors.toml or an explanation there fits no survivor, when a listed wrong answer does not meet its own hint, or when a
-correct variant is rejected.
+survivors.toml or an explanation there fits no survivor, when a listed wrong answer does not meet its own hint, or when
+a correct variant is rejected.
 """
 
 import os
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from mutants import CRASHING, EQUIVALENT, KILLED, SURVIVED, listed, mutation_test
 
-from lthkit.exercises.engine import CORRECT, WRONG, judge, task, tasks
+from lthkit.exercises.judge import CORRECT, WRONG, judge
+from lthkit.exercises.task import task, tasks
 
 SCORE = 0.95
 MUTANT_SEEDS, ANSWER_SEEDS, FUZZED = range(5), range(200), 1000
@@ -68,12 +69,12 @@ def examine(id: str, mutant_seeds=MUTANT_SEEDS, answer_seeds=ANSWER_SEEDS, count
 def _fault(id: str, answer: object, hint: str | None, seeds: range) -> str:
     """The first seed with which a wrong answer does not meet its hint, or with which a right one (no hint) fails."""
     for seed in seeds:
-        verdict = judge(task(id), answer, seed)
-        good = verdict.status == CORRECT if hint is None else verdict.status == WRONG and hint in verdict.mistake
+        judgement = judge(task(id), answer, seed)
+        good = judgement.status == CORRECT if hint is None else judgement.status == WRONG and hint in judgement.mistake
         if not good:
             name = getattr(answer, "__name__", repr(answer))
             expected = "correct" if hint is None else f"wrong, {hint!r}"
-            return f"{id} {name}, seed {seed}: {verdict.status}, {verdict.message!r}; expected {expected}"
+            return f"{id} {name}, seed {seed}: {judgement.status}, {judgement.message!r}; expected {expected}"
     return ""
 
 

@@ -1,7 +1,7 @@
 """Mutants of the reference solutions: one small change each, by a fixed list of operators, and what becomes of them.
 
-A mutant that computes what the reference computes on many fuzzed inputs is equivalent.  One that raises on such an input
-is crashing.  Every other one must be judged wrong, with a counterexample, whatever the seed.
+A mutant that computes what the reference computes on many fuzzed inputs is equivalent.  One that raises on such an
+input is crashing.  Every other one must be judged wrong, with a counterexample, whatever the seed.
 """
 
 import ast
@@ -18,8 +18,9 @@ from types import ModuleType
 
 import numpy as np
 
-from lthkit.exercises.engine import CORRECT, CRASHED, WRONG, Task, judge
 from lthkit.exercises.guard import alike, copied, own_randomness
+from lthkit.exercises.judge import CORRECT, CRASHED, WRONG, judge
+from lthkit.exercises.task import Task
 
 KILLED, SURVIVED, CRASHING, EQUIVALENT = "killed", "survived", "crashing", "equivalent"
 LIMIT = 2.0  # seconds for one call
@@ -235,17 +236,17 @@ def _fate(task: Task, mutant: Mutant, inputs: list[tuple], expected: list[tuple]
         return Result(mutant, CRASHING)
     except Exception:  # noqa: BLE001 (whatever a mutant raises)
         equal = None
-    verdicts = [judge(task, mutant.function, seed) for seed in seeds]
-    passed = [seed for seed, verdict in zip(seeds, verdicts, strict=True) if verdict.status == CORRECT]
-    odd = [verdict for verdict in verdicts if verdict.status not in (CORRECT, WRONG, CRASHED)
-           or (verdict.status == WRONG and not verdict.counterexample)]  # fmt: skip
+    judgements = [judge(task, mutant.function, seed) for seed in seeds]
+    passed = [seed for seed, judgement in zip(seeds, judgements, strict=True) if judgement.status == CORRECT]
+    odd = [judgement for judgement in judgements if judgement.status not in (CORRECT, WRONG, CRASHED)
+           or (judgement.status == WRONG and not judgement.counterexample)]  # fmt: skip
     if equal and all(equal) and len(passed) == len(seeds):
         return Result(mutant, EQUIVALENT)
     if passed:
         return Result(mutant, SURVIVED, f"correct with {len(passed)} of {len(seeds)} seeds")
     if odd:
         return Result(mutant, SURVIVED, f"{odd[0].status}, without a counterexample")
-    crashes = equal is None or any(verdict.status == CRASHED for verdict in verdicts)
+    crashes = equal is None or any(judgement.status == CRASHED for judgement in judgements)
     return Result(mutant, CRASHING if crashes else KILLED)
 
 

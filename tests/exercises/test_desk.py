@@ -7,12 +7,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from lthkit.exercises import ch01, check, desk, hint, mine, progress, solution
-from lthkit.exercises.engine import task
+from lthkit.exercises.task import task
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    for name in ("_results", "_passed", "_hints_given"):
+    for name in ("_judgements", "_passed", "_hints_given"):
         monkeypatch.setattr(desk, name, {})
     for name in ("LTHKIT_BOOK", "LTHKIT_RESULTS"):
         monkeypatch.delenv(name, raising=False)
@@ -51,11 +51,11 @@ def test_the_seed_repeats_the_inputs(capsys):
 def test_an_unknown_task_is_named_and_check_does_not_raise(capsys):
     for id in ("9.99", None, ["1.1"]):
         check(id, 3)
-        assert f"there is no task {id!r}: known are" in capsys.readouterr().out
+        assert f"unknown task {id!r}: known are" in capsys.readouterr().out
     check("1.1", keeps_all, seed=-1)
     assert "the seed must be a whole number of at least 0, got -1" in capsys.readouterr().out
     for function in (hint, solution, mine):
-        with pytest.raises(ValueError, match=r"there is no task '9\.99'"):
+        with pytest.raises(ValueError, match=r"unknown task '9\.99'"):
             function("9.99")
 
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lthkit import cli
-from lthkit.exercises.engine import task
 from lthkit.exercises.grade import DIED, EXPIRED, FINISHED, checked, grade
+from lthkit.exercises.task import task
 
 # A check without the wait for torch: what `check` would record.
 RECORD = """import json, os
@@ -81,10 +81,11 @@ def test_a_loop_that_never_ends_is_stopped_and_what_was_judged_counts(notebook):
     )
     found = grade(path, 6)
     assert found.ended == EXPIRED
-    assert {id: verdict.status for id, verdict in found.verdicts.items()} == {
-        "1.0": "not attempted", "1.1": "not attempted", "1.2": "not attempted", "1.3": "correct", "1.4": "not attempted",
+    assert {id: judgement.status for id, judgement in found.judgements.items()} == {
+        "1.0": "not attempted", "1.1": "not attempted", "1.2": "not attempted", "1.3": "correct",
+        "1.4": "not attempted",
     }  # fmt: skip
-    assert "Stopped after 6 s" in found.table(6)
+    assert "Stopped after 6 s" in found.summary(6)
 
 
 def test_a_kernel_that_dies_is_reported_and_only_json_reaches_the_output(notebook):
@@ -95,7 +96,8 @@ def test_a_kernel_that_dies_is_reported_and_only_json_reaches_the_output(noteboo
     assert said.exit_code == 0 and found["ended"] == DIED
     assert [row["id"] for row in found["tasks"]] == [id for id in ("1.0", "1.1", "1.2", "1.3", "1.4")]
     assert found["tasks"][1] == {
-        "id": "1.1", "title": task("1.1").title, "kind": "build", "status": "wrong", "message": "Too few. Again.", "seed": 7,
+        "id": "1.1", "title": task("1.1").title, "kind": "build", "status": "wrong", "message": "Too few. Again.",
+        "seed": 7,
     }  # fmt: skip
     assert said.stderr.startswith(f"{name}: 0 of 5 tasks correct") and "The kernel died" in said.stderr
 

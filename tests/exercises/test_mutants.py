@@ -9,9 +9,9 @@ import pytest
 import torch
 from mutants import CRASHING, EQUIVALENT, KILLED, SURVIVED, fuzzed, mutants, mutation_test, outcome
 
-from lthkit.exercises.answers import Fault, compare
-from lthkit.exercises.engine import Task, tasks
+from lthkit.exercises.compare import Fault, compare
 from lthkit.exercises.guard import alike
+from lthkit.exercises.task import Task, tasks
 
 
 def less(a, b):

@@ -7,8 +7,8 @@ from markdown_it import MarkdownIt
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
-from lthkit.exercises.engine import tasks
 from lthkit.exercises.grade import checked
+from lthkit.exercises.task import task
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +29,18 @@ class Solutions(SphinxPostTransform):
             cell.parent.insert(cell.parent.index(cell) + 1, folded)
 
     def folded(self, id: str, cell: nodes.Node) -> list[nodes.Node]:
-        if id not in tasks():
-            logger.warning("there is no task %r: known are %s", id, ", ".join(tasks()), location=cell, type="lthbook")
+        try:
+            asked = task(id)
+        except ValueError as problem:
+            logger.warning("%s", problem, location=cell, type="lthbook")
             return []
-        task = tasks()[id]
-        if task.kind == "predict":
+        if asked.kind == "predict":
             return []
-        source = task.solution()
-        title = escape(f"Solution {id}: {task.title}")
-        why = MarkdownIt("commonmark").render(task.why).replace("<code>", '<code class="literal">')
+        source = asked.solution()
+        title = escape(f"Solution {id}: {asked.title}")
+        why = MarkdownIt("commonmark").render(asked.why).replace("<code>", '<code class="literal">')
         return [
             nodes.raw("", f'<details class="lth-solution"><summary>{title}</summary>', format="html"),
-            nodes.literal_block(source, source, language="python" if task.reference else "text"),
+            nodes.literal_block(source, source, language="python" if asked.reference else "text"),
             nodes.raw("", f"{why}</details>", format="html"),
         ]

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from lthkit.report import FAMILY
+from lthkit.report import FAMILY, holm
 
 SYMBOLS = {"holds": "✓", "contradicted": "✗", "undecided": "?"}
 
@@ -41,15 +41,6 @@ def card(key: str, verdict: dict) -> tuple[str, str]:
     return opening, "</div>"
 
 
-def holm(p_values: list[float], family: int) -> list[float]:
-    """Holm's step-down adjustment, in the order given, for a family of claims of which some may still be unmeasured."""
-    adjusted, largest, m = [0.0] * len(p_values), 0.0, max(family, len(p_values))
-    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (m - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
-
-
 def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
@@ -57,11 +48,12 @@ def p_text(p: float) -> str:
 def ledger(rows: list[tuple[dict, str, str]]) -> str:
     """A table of (verdict, link, chapter).  The roles keep it a table for screen readers where CSS stacks its cells."""
     measured = [i for i, (verdict, _, _) in enumerate(rows) if verdict["p"] is not None]
-    adjusted = dict(zip(measured, holm([rows[i][0]["p"] for i in measured], FAMILY)))
+    adjusted = dict(zip(measured, holm([rows[i][0]["p"] for i in measured])))
     heads = ("Claim", "Verdict", "Evidence", "Where")
+    counted = f"{len(rows)} claims, {len(measured)} measured; their p is adjusted by Holm’s rule for {FAMILY}."
     html = [
         '<table class="lth-claims" role="table">',
-        f"<caption>{len(rows)} claims, {len(measured)} measured; their p is adjusted by Holm’s rule for {FAMILY}.</caption>",
+        f"<caption>{counted}</caption>",
         '<thead role="rowgroup"><tr role="row">',
         *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads),
         '</tr></thead><tbody role="rowgroup">',

@@ -1,0 +1,47 @@
+"""Stacks: dicts of tensors whose first axis counts R replicates.
+
+`Params` is a dict from a parameter's name to a tensor [R, …]; `Masks` one of bool tensors [R, …] for the prunable ones.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+Masks = dict[str, Tensor]
+
+
+def flatten(tensors: Params) -> tuple[Tensor, Params]:
+    """One flat copy of all tensors, and contiguous views into it of the old names and shapes."""
+    sizes = [value.numel() for value in tensors.values()]
+    flat = next(iter(tensors.values())).new_empty(sum(sizes))
+    views = {}
+    for (name, value), part in zip(tensors.items(), flat.split(sizes), strict=True):
+        views[name] = part.view(value.shape).copy_(value)
+    return flat, views
+
+
+def cut(tensors: Params, replicates: slice) -> Params:
+    """Views of some replicates."""
+    return {name: value[replicates] for name, value in tensors.items()}
+
+
+def join(parts: Iterable[Params]) -> Params:
+    """The replicates of all parts in one stack."""
+    parts = list(parts)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def clone(tensors: Params) -> Params:
+    """A copy that shares no memory with `tensors`."""
+    return {name: value.clone() for name, value in tensors.items()}
+
+
+def effective(params: Params, masks: Masks | None, frozen: Params | None = None) -> Params:
+    """mask · weight + ~mask · frozen, for each masked weight; frozen defaults to 0.  Other parameters as they are."""
+    result = dict(params)
+    for name, mask in (masks or {}).items():
+        value = frozen[name] if frozen is not None and name in frozen else torch.zeros((), dtype=params[name].dtype)
+        result[name] = torch.where(mask, params[name], value.to(params[name].device))
+    return result

@@ -1,0 +1,95 @@
+"""Training R replicates at once, with pruned weights held where they are."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from lthkit.checkpoints import Checkpoint
+from lthkit.data import Dataset
+from lthkit.networks import Network
+from lthkit.stacks import Masks, Params, cut, effective, join
+from lthkit.streams import as_seeds, streams
+from lthkit.training.history import Fit, History
+from lthkit.training.loop import Learned, evaluate, run
+from lthkit.training.optimizers import OPTIMIZERS
+from lthkit.training.parts import in_parts
+from lthkit.training.settings import Settings
+from lthkit.training.weights import Weights
+
+__all__ = ["OPTIMIZERS", "Fit", "History", "Settings", "effective", "evaluate", "fit"]
+
+
+def fit(
+    network: Network,
+    params: Params,
+    data: Dataset,
+    masks: Masks | None = None,
+    frozen: Params | None = None,
+    seeds: int | Iterable[int] | None = None,
+    *,
+    snapshot_at: Iterable[int] = (),
+    round: int = 0,
+    progress: tqdm | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
+    **settings,
+) -> Fit:
+    """Train every replicate from `params` under its masks; the inputs are not changed.
+
+    params: {name: [R, …]}.
+    masks: {name: [R, …] bool}.
+    frozen: {name: [R, …]}, what pruned weights are throughout, whatever momentum or weight decay say; 0 unless given.
+    seeds: one a replicate, by default 0 … R − 1.
+    snapshot_at: iterations whose parameters are kept (0: the start).
+    round: which "batches" stream to use.
+    checkpoint: a folder that gets the steps of a long fit; the same call at the same number of threads goes on there.
+    settings: those of `Settings`, by name: epochs, iterations, batch_size, optimizer, lr, …
+    Raises ValueError, naming tensor and value, for parameters or masks that do not fit, or settings out of range.
+    """
+    began = time.perf_counter()
+    settings = Settings.of(settings)
+    replicates = network.check(params, masks, frozen)
+    seeds = list(range(replicates)) if seeds is None else as_seeds(seeds)
+    order_seeds = seeds if settings.order_seeds is None else settings.order_seeds
+    for name, given in {"seeds": seeds, "order_seeds": order_seeds}.items():
+        if len(given) != replicates:
+            raise ValueError(f"{len(given)} {name} for {replicates} replicates")
+    total, snapshot_at = settings.total(data), set(snapshot_at)
+    check_snapshots(snapshot_at, total)
+    params = {name: params[name].detach() for name in network.shapes}
+    start = effective(params, masks, frozen)
+    like = start[network.prunable[0]]
+    data = data.to(device=like.device, dtype=like.dtype)
+    network.check_images(data, start)
+
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        call = {"network": network, "data": data, "start": start, "masks": masks, "seeds": seeds, "round": round}
+        checkpoint = Checkpoint(
+            checkpoint, call="training.fit", **call, settings=settings, snapshot_at=sorted(snapshot_at)
+        )
+
+    def part(replicates: slice, tick: Callable[[], object]) -> Learned:
+        own = None if masks is None else cut(masks, replicates)
+        learner = Weights(network, data, cut(start, replicates), own, settings)
+        order, steps = streams(order_seeds[replicates], "batches", round), checkpoint and checkpoint.steps(replicates)
+        learned = run(learner, data, settings, order, snapshot_at, tick, steps)
+        learner.fill_in(learned.checks)
+        return learned
+
+    bar = tqdm(total=total, desc="training", unit=" steps", leave=False, delay=2) if progress is None else progress
+    try:
+        parts = in_parts(part, network, replicates, like.is_cpu, bar.update)
+    finally:
+        if progress is None:
+            bar.close()
+    history = History(tuple(seeds), torch.tensor(parts[0].iterations), **join(part.checks for part in parts))
+    snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
+    return Fit(join(part.result for part in parts), history, snapshots, time.perf_counter() - began)
+
+
+def check_snapshots(snapshot_at: set[int], total: int) -> None:
+    """Raises ValueError for an iteration that is never reached."""
+    if outside := sorted(i for i in snapshot_at if not 0 <= i <= total):
+        raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations")

@@ -1,0 +1,57 @@
+"""A stack of replicates worked on in parts, side by side, each in a thread of its own."""
+
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Event
+from typing import TypeVar
+
+import torch
+
+from lthkit.networks import Network
+from lthkit.stopping import Stopped, stop_at
+
+WORKERS = 4  # beyond this many threads Python itself is what they wait for
+Part = TypeVar("Part")
+
+
+def in_parts(
+    work: Callable[[slice, Callable[[], object]], Part],
+    network: Network,
+    replicates: int,
+    on_cpu: bool,
+    tick: Callable[[], object],
+) -> list[Part]:
+    """What `work(replicates to take, tick)` returns for each part, in order: as many parts as there are threads to use.
+
+    tick: for the first part to call after each iteration; the others get a call that does nothing.
+    An error in one part, or a keyboard interrupt here, ends all others at their next `check_stop`, and is raised.
+
+    One thread a part needs no barrier between the cores in every operation.  Where another program holds a core, two
+    threads that share each operation wait for each other, and were seen to take fifty times as long; so only the long
+    steps of convolutions are shared.  Denormal numbers, ten times as slow, are taken for 0: dead units let Adam's moments
+    fade into them.  torch sets this mode for a thread and those that it starts, so the caller's is never touched.
+    """
+    before = torch.get_num_threads()
+    workers = min(before, replicates, WORKERS) if on_cpu and network.threads_safe else 1
+    bounds = [replicates * k // workers for k in range(workers + 1)]
+    stop = Event()
+
+    def begin() -> None:
+        stop_at(stop)
+        torch.set_flush_denormal(True)
+        torch.set_num_threads(before // workers if network.long_steps else 1)
+
+    with ThreadPoolExecutor(workers, initializer=begin) as pool:
+        try:
+            parts = [
+                pool.submit(work, slice(bounds[k], bounds[k + 1]), tick if k == 0 else lambda: None)
+                for k in range(workers)
+            ]
+            wait(parts, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+            torch.set_num_threads(before)
+    errors = [error for part in parts if (error := part.exception()) and not isinstance(error, Stopped)]
+    if errors:
+        raise errors[0]
+    return [part.result() for part in parts]
