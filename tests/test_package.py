@@ -48,17 +48,74 @@ def test_the_names_of_the_package():
         lthkit.supermaks  # noqa: B018
 
 
+# From the ground up.  A module imports only what stands before it; those on one line do not know of each other.
+FLOORS = """
+checks stopping streams stacks columns
+files data
+masks torch_prune
+networks
+actions criteria checkpoints
+training
+lottery report
+supermask plots lab
+exercises
+cli
+"""
+
+
+def imports(tree: ast.AST, known: set[str], package: str) -> set[str]:
+    """The modules of lthkit that a module imports, wherever in its code."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in known else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in known} - {package}
+
+
+def graph() -> dict[str, set[str]]:
+    known = {dotted(path) for path in MODULES}
+    return {dotted(path): imports(ast.parse(path.read_text()), known, dotted(path)) for path in MODULES}
+
+
 def test_nothing_imports_upward():
-    """The modules can be put in an order in which each imports only those before it."""
-    graph = {}
+    floor = {f"lthkit.{name}": i for i, line in enumerate(FLOORS.strip().splitlines()) for name in line.split()}
+
+    def room(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    assert {room(module) for module in graph()} == set(floor)
+    for module, imported in graph().items():
+        for other in imported:
+            same = room(module) == room(other)
+            assert same or floor[room(other)] < floor[room(module)], f"{module} imports {other}"
+
+
+def test_no_circle_of_imports():
+    """A package's own modules do not import it: it is their face, and imports them."""
+    list(TopologicalSorter(graph()).static_order())  # raises CycleError, with the circle
+
+
+def test_no_underscore_name_is_used_from_another_module():
+    """Nor read from an object of a class that stands elsewhere.  torch's own are not ours to count."""
+    private: dict[str, set[str]] = {}
     for path in MODULES:
-        imports = set()
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lthkit."):
-                imports |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        graph[dotted(path)] = imports
-    order = [name for name in TopologicalSorter(graph).static_order() if name in graph]
-    assert order.index("lthkit.masks") < order.index("lthkit.training") < order.index("lthkit.lottery")
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                private.setdefault(node.name, set()).add(dotted(path))
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                private.setdefault(node.id if isinstance(node, ast.Name) else node.attr, set()).add(dotted(path))
+    private = {name: homes for name, homes in private.items() if name[0] == "_" and name[:2] != "__"}
+    assert {"_rounds", "_known", "_thread"} <= set(private)
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lthkit"):
+                assert not [alias.name for alias in node.names if alias.name[0] == "_"], dotted(path)
+            elif isinstance(node, ast.Attribute) and node.attr in private:
+                assert dotted(path) in private[node.attr], f"{dotted(path)} uses {node.attr}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)

@@ -14,7 +14,7 @@ from lthkit.data import Dataset
 from lthkit.lottery.ticket import Ticket
 from lthkit.masks import sparsity, validate
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params, effective
+from lthkit.stacks import Masks, Params
 from lthkit.training import Fit, History, Settings
 
 
@@ -39,10 +39,12 @@ class Round:
         lost: Tensor | None = None,
     ) -> "Round":  # fmt: skip
         """From a fit that began at `start`; lost: [R] bool, the replicates that diverged in a round before."""
-        if frozen is not None and not any((frozen[name].ne(0) & ~masks[name]).any() for name in frozen):
-            frozen = None
-        table = rows(arm, number, masks, effective(start, masks, frozen), fitted, lost)
-        return cls(arm, number, masks, frozen, fitted.history, table)
+        values = {name: value.ne(0) & ~masks[name] for name, value in (frozen or {}).items()}
+        frozen = frozen if any(value.any() for value in values.values()) else None
+        nonzero = {name: start[name].ne(0) & mask for name, mask in masks.items()}
+        if frozen is not None:
+            nonzero = {name: value | values.get(name, False) for name, value in nonzero.items()}
+        return cls(arm, number, masks, frozen, fitted.history, rows(arm, number, masks, nonzero, fitted, lost))
 
     @property
     def diverged(self) -> Tensor:
@@ -274,14 +276,12 @@ def _read_table_1(path: Path) -> pd.DataFrame:
     return table
 
 
-def rows(arm: str, number: int, masks: Masks, start: Params, fitted: Fit, lost: Tensor | None = None) -> pd.DataFrame:
-    """The rows of `Run.table` for one round, trained from effective parameters `start`: one a seed."""
+def rows(arm: str, number: int, masks: Masks, nonzero: Masks, fitted: Fit, lost: Tensor | None = None) -> pd.DataFrame:
+    """The rows of `Run.table` for one round: one a seed.  nonzero: where an effective weight was not 0 at the start."""
     history = fitted.history
     count = len(history.seeds)
     diverged = history.diverged if lost is None else history.diverged | lost
     check = history.val_loss.where(history.val_loss.isfinite(), torch.inf).argmin(1)
-    nonzero = sum((start[name] != 0).flatten(1).sum(1) for name in masks)  # [R]
-    size = sum(mask[0].numel() for mask in masks.values())
     measured: dict[str, Tensor] = {
         "accuracy_at_start": history.test_accuracy[:, 0],
         "test_accuracy": history.test_accuracy[:, -1],
@@ -291,7 +291,8 @@ def rows(arm: str, number: int, masks: Masks, start: Params, fitted: Fit, lost: 
     }
     if diverged.any():
         measured = {name: column.double().masked_fill(diverged, torch.nan) for name, column in measured.items()}
-    columns = {"kept": 1 - sparsity(masks)["overall"], "nonzero": nonzero.double() / size, **measured}
+    share = sum(value.flatten(1).sum(1) for value in nonzero.values()).double() / sum(m[0].numel() for m in masks.values())
+    columns = {"kept": 1 - sparsity(masks)["overall"], "nonzero": share, **measured}
     columns |= {"censored": (check == len(history.iterations) - 1) & ~diverged, "diverged": diverged}
     table = pd.DataFrame({"arm": arm, "seed": history.seeds, "round": number})
     for name, column in columns.items():

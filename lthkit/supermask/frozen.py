@@ -88,6 +88,6 @@ def check_kept(kept: float) -> None:
 
 def check_replicates(network: Network, params: Params, seeds: Sequence[int]) -> None:
     """Raises ValueError for parameters that are not the network's, or not one replicate a seed."""
-    replicates = network.check(params)
+    replicates = len(network.check(params)[network.prunable[0]])
     if replicates != len(seeds):
         raise ValueError(f"{len(seeds)} seeds for {replicates} replicates")

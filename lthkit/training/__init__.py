@@ -50,7 +50,9 @@ def fit(
     """
     began = time.perf_counter()
     settings = Settings.of(settings)
-    replicates = network.check(params, masks, frozen)
+    start = network.check(params, masks, frozen)
+    like = start[network.prunable[0]]
+    replicates = len(like)
     seeds = list(range(replicates)) if seeds is None else as_seeds(seeds)
     order_seeds = seeds if settings.order_seeds is None else settings.order_seeds
     for name, given in {"seeds": seeds, "order_seeds": order_seeds}.items():
@@ -58,9 +60,6 @@ def fit(
             raise ValueError(f"{len(given)} {name} for {replicates} replicates")
     total, snapshot_at = settings.total(data), set(snapshot_at)
     check_snapshots(snapshot_at, total)
-    params = {name: params[name].detach() for name in network.shapes}
-    start = effective(params, masks, frozen)
-    like = start[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
     network.check_images(data, start)
 
