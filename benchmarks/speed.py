@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [digits mnist long busy search] [--against TREE] [--turns N] [--threads 2]
 
-All sides of a comparison run in turn (A B C A B C …).  A ratio is taken within each turn; printed are its median, lowest
+All sides of a comparison run in turn (A B C A B C …).  A ratio is taken in each turn; printed are its median, lowest
 and highest, the ratio of each side's fastest turn, and the bar for the median.  README.md says what is timed.
 """
 

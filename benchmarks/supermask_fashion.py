@@ -33,7 +33,7 @@ def main() -> None:
     seconds, row = time.perf_counter() - began, found.table.iloc[0]
     met = "met" if row.test_accuracy >= BAR else "MISSED"
     print(
-        f"  {given.iterations} steps, {seconds:.0f} s: {100 * row.test_accuracy:.1f} % of {TESTED} test images right, the mean"
+        f"  {given.iterations} steps, {seconds:.0f} s: {100 * row.test_accuracy:.1f} % of {TESTED} test images, the mean"
     )
     print(f"  of ten drawn masks (validation {100 * row.val_accuracy:.1f} %)   ≥{100 * BAR:.0f} %   {met}")
 
