@@ -54,7 +54,7 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Forget the steps: what they led to is written."""
-        for path in self.folder.glob(f"{self.prefix}steps-*"):
+        for path in self.folder.glob(f"*{self.prefix}steps-*"):  # half-written ones too
             path.unlink()
 
 
@@ -86,7 +86,7 @@ def describe(value: object) -> object:
         return [value.name, files.fingerprint({n: v for n, v in tensors.items() if isinstance(v, Tensor)})]
     if isinstance(value, Network):
         factory = getattr(value, "factory", None)
-        return describe([value.name, value.shapes, value.rates] + ([factory] if factory else []))
+        return describe([type(value), value.name, value.shapes, value.rates] + ([factory] if factory else []))
     if isinstance(value, Tensor):
         return files.fingerprint({"": value})
     if is_dataclass(value) and not isinstance(value, type):

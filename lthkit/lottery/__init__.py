@@ -78,6 +78,8 @@ def search(
         for place, arm in enumerate(arms):
             run.add(first.renamed(arm.name))
             _search_arm(arm, place, run, rounds, rate, kept, bar)
+    if kept is not None:
+        kept.clear()  # of a process that died between writing a round and this
     return run
 
 

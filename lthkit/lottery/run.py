@@ -187,7 +187,7 @@ def write_round(folder: Path, arm: int, round: Round, final: Params | None = Non
     history = {name: value for name, value in vars(round.history).items() if name != "seeds"}
     parts = {"masks": round.masks, "frozen": round.frozen or {}, "history": history, "rows": columns}
     tensors = files.pack(**parts, final=final or {})
-    head = {"arm": round.arm, "number": round.number, "seeds": list(round.history.seeds)}
+    head = {"arm": round.arm, "place": arm, "number": round.number, "seeds": list(round.history.seeds)}
     files.write(round_path(folder, arm, round.number), "round", tensors, head)
 
 
@@ -202,8 +202,8 @@ def read_round(folder: Path, arm: int, number: int, base: Run) -> tuple[Round, P
     masks, frozen, history, columns, final = (files.unpack(part, tensors) for part in parts)
     try:
         validate(masks, base.initial)
-        if head["number"] != number or head["seeds"] != base.seeds:
-            raise ValueError(f"it is round {head['number']} of seeds {head['seeds']}")
+        if (head["place"], head["number"], head["seeds"]) != (arm, number, base.seeds):
+            raise ValueError(f"it is round {head['number']} of arm {head['arm']!r}, seeds {head['seeds']}")
     except ValueError as error:
         raise ValueError(f"{path} is of another run than the files beside it: {error}") from None
     table = pd.DataFrame({"arm": head["arm"], "seed": head["seeds"]} | {n: v.numpy() for n, v in columns.items()})

@@ -55,6 +55,9 @@ class Settings:
             raise ValueError(f"lr_schedule must be a function of the iteration, got {self.lr_schedule!r}")
         if self.order_seeds is not None:
             object.__setattr__(self, "order_seeds", tuple(index(seed) for seed in self.order_seeds))
+        for name, value in vars(self).items():
+            if hasattr(value, "item"):  # a number of NumPy's, which no file can hold and torch does not always take
+                object.__setattr__(self, name, value.item())
 
     @classmethod
     def of(cls, given: dict) -> "Settings":

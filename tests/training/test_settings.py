@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 
 from lthkit.data import Dataset
@@ -37,6 +38,13 @@ DATA = Dataset.from_tensors("small", *pairs())  # 50 / 20 / 30 images
 def test_a_bad_setting_is_named_when_settings_are_made(given, said):
     with pytest.raises(ValueError, match=said):
         Settings.of(given)
+
+
+def test_numbers_of_numpy_become_plain_ones():
+    given = {"epochs": np.int64(2), "batch_size": np.int32(15), "eval_every": np.int8(3), "lr": np.float32(0.5)}
+    settings = Settings(**given)
+    assert settings == Settings(epochs=2, batch_size=15, eval_every=3, lr=0.5)
+    assert all(type(getattr(settings, name)) in (int, float) for name in given)
 
 
 def test_settings_cannot_be_changed_afterwards():
