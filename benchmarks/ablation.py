@@ -73,7 +73,7 @@ def main() -> None:
         )
     ratios = [a / b for a, b in zip(seconds[True], seconds[False], strict=True)]
     print(
-        f"stacked / an arm a call: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), whole grid "
+        f"stacked / an arm a call: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), the grid "
         f"{sum(seconds[True]):.1f} s / {sum(seconds[False]):.1f} s = {sum(seconds[True]) / sum(seconds[False]):.2f}"
     )
 

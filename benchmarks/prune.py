@@ -97,8 +97,8 @@ def main() -> None:
             unit, scale = ("s", 1) if what == "seconds" else ("MiB", 2**20)
             sizes = f"{statistics.median(ours) / scale:.4g} / {statistics.median(theirs) / scale:.4g} {unit}"
             print(
-                f"  {what:<8} lthkit / torch {sizes:<20} {ratio:5.2f}  ({min(ratios):.2f} to {max(ratios):.2f})   ≤{bar}   "
-                f"{'met' if ratio <= bar else 'MISSED'}"
+                f"  {what:<8} lthkit / torch {sizes:<20} {ratio:5.2f}  ({min(ratios):.2f} to {max(ratios):.2f})   "
+                f"≤{bar}   {'met' if ratio <= bar else 'MISSED'}"
             )
 
 

@@ -32,10 +32,8 @@ def main() -> None:
     found = supermask.learn(network, images, [0], iterations=given.iterations, lr=given.lr, eval_every=given.iterations)
     seconds, row = time.perf_counter() - began, found.table.iloc[0]
     met = "met" if row.test_accuracy >= BAR else "MISSED"
-    print(
-        f"  {given.iterations} steps, {seconds:.0f} s: {100 * row.test_accuracy:.1f} % of {TESTED} test images right, the mean"
-    )
-    print(f"  of ten drawn masks (validation {100 * row.val_accuracy:.1f} %)   ≥{100 * BAR:.0f} %   {met}")
+    print(f"  {given.iterations} steps, {seconds:.0f} s: {100 * row.test_accuracy:.1f} % of {TESTED} test images,")
+    print(f"  the mean of ten drawn masks (validation {100 * row.val_accuracy:.1f} %)   ≥{100 * BAR:.0f} %   {met}")
 
 
 if __name__ == "__main__":

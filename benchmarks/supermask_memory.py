@@ -71,7 +71,7 @@ def main() -> None:
         size, growth = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
         ratio = growth / size
         print(
-            f"  images of {shape}: weights {size / 2**20:.1f} MiB, growth {growth / 2**20:.1f} MiB: {ratio:.1f} times   "
+            f"  images of {shape}: weights {size / 2**20:.1f} MiB, growth {growth / 2**20:.1f} MiB: {ratio:.1f} times  "
             f"≤{BAR:.0f}   {'met' if ratio <= BAR else 'MISSED'}"
         )
 

@@ -20,7 +20,7 @@ EVERY = 30.0  # seconds between two times that a fit writes its steps
 class Checkpoint:
     """A folder that belongs to one call.
 
-    folder: made where it is missing.  call: all that decides what the call does, by name; the number of threads is added.
+    folder: made where it is missing.  call: all that decides what the call does, by name, less the number of threads.
     Raises ValueError, naming what differs, for a folder of another call, and for one that holds other files.
     """
 
@@ -97,7 +97,8 @@ def describe(value: object) -> object:
         try:
             source = inspect.getsource(value)
         except (OSError, TypeError):
-            raise ValueError(f"a checkpoint needs the source of {value!r}, which cannot be read: define it in a file") from None
+            remedy = "define it in a file"
+            raise ValueError(f"a checkpoint needs the source of {value!r}, which cannot be read: {remedy}") from None
         return f"{getattr(value, '__name__', type(value).__name__)} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [describe(part) for part in value]

@@ -48,10 +48,15 @@ def validate(masks: Masks, params: Params | None = None) -> None:
 def sparsity(masks: Masks) -> dict[str, Tensor]:
     """The share pruned, 0 to 1: {"overall": [R], name: [R] for each layer}, float64."""
     validate(masks)
-    pruned = {name: (~mask).flatten(1).sum(1) for name, mask in masks.items()}
     size = {name: mask[0].numel() for name, mask in masks.items()}
+    pruned = {name: size[name] - _count_kept(mask) for name, mask in masks.items()}
     overall = sum(pruned.values()).double() / sum(size.values())
     return {"overall": overall, **{name: pruned[name].double() / size[name] for name in masks}}
+
+
+def _count_kept(mask: Tensor) -> Tensor:
+    """[R]; NumPy counts many times as fast as torch, and waits for no other thread."""
+    return torch.tensor([np.count_nonzero(row) for row in _as_numpy(mask)], dtype=torch.int64, device=mask.device)
 
 
 def count(alive: int, rate: float) -> int:

@@ -40,8 +40,13 @@ def clone(tensors: Params) -> Params:
 
 def effective(params: Params, masks: Masks | None, frozen: Params | None = None) -> Params:
     """mask · weight + ~mask · frozen, for each masked weight; frozen defaults to 0.  Other parameters as they are."""
-    result = dict(params)
+    result, frozen = dict(params), frozen or {}
     for name, mask in (masks or {}).items():
-        value = frozen[name] if frozen is not None and name in frozen else torch.zeros((), dtype=params[name].dtype)
-        result[name] = torch.where(mask, params[name], value.to(params[name].device))
+        weight = params[name]
+        result[name] = torch.where(mask, weight, frozen[name]) if name in frozen else weight.masked_fill(~mask, 0)
     return result
+
+
+def finite(value: Tensor) -> bool:
+    """Whether all values are.  A sum tells it in a tenth of the time, but for numbers so large that it overflows."""
+    return bool(value.sum().isfinite()) or bool(value.isfinite().all())

@@ -8,7 +8,7 @@ from hypothesis import settings
 from torch import nn
 from torch.nn import functional as F
 
-# Results are compared at one thread count: sums in float32 depend on it after some hundred steps.  One thread also keeps
+# Results are compared at one thread count: sums in float32 depend on it after some hundred steps. One thread also keeps
 # these small tests from waiting for each other where several run at once.
 torch.set_num_threads(1)
 
@@ -117,7 +117,7 @@ def values(net: nn.Sequential) -> dict[str, torch.Tensor]:
 
 
 def order(generator: torch.Generator, size: int, batch_size: int, steps: int) -> list[torch.Tensor]:
-    """The batches of `steps` steps: a new permutation of the data each epoch, cut into batches, the last one smaller."""
+    """The batches of `steps` steps: a new permutation of the data each epoch, cut into batches, the last smaller."""
     found: list[torch.Tensor] = []
     while len(found) < steps:
         found += torch.randperm(size, generator=generator).split(batch_size)

@@ -1,7 +1,7 @@
 """What `torch.nn.utils.prune` does to pruned weights under nine optimizers, measured on the installed torch.
 
 Three ways to prune 800 weights, each then trained for 20 steps:
-hook: `prune.custom_from_mask`.  zeroed: set to 0 in place, once.  masked: zeroed, and the gradients masked in each step.
+hook: `prune.custom_from_mask`.  zeroed: set to 0 in place, once.  masked: zeroed, the gradients masked in each step.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ def adam(kind=torch.optim.Adam, **settings):
     return lambda parameters: kind(parameters, lr=0.01, **settings)
 
 
-# row: (optimizer, steps before pruning, the stored weight_orig moves, zeroed weights revive though gradients are masked)
+# row: (optimizer, steps before pruning, the stored weight_orig moves, zeroed ones revive though gradients are masked)
 ROWS = {
     "SGD": (sgd(), 0, False, False),
     "SGD + momentum, fresh": (sgd(momentum=0.9), 0, False, False),

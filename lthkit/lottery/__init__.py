@@ -17,7 +17,7 @@ from lthkit.lottery.run import Round, Run, load, read_base, read_round, round_pa
 from lthkit.lottery.ticket import Ticket
 from lthkit.masks import check_rates, ones, prune
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params
+from lthkit.stacks import Masks, Params, clone
 from lthkit.streams import as_seeds, streams
 from lthkit.training import Settings, fit
 
@@ -43,22 +43,11 @@ class Arm:
 
 
 def search(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    rounds: int = 11,
-    rate: float | dict[str, float] = 0.36,
-    criterion: str | Criterion = "large_final",
-    mask_1: str | Mask1 = "rewind",
-    mask_0: str | Mask0 = "zero",
-    scope: str = "layer",
-    schedule: str = "iterative",
-    rewind_to: int = 0,
-    epochs: int = 10,
-    arms: Sequence[Arm] | None = None,
-    checkpoint: str | Path | None = None,
-    **settings,
-) -> Run:
+    network: Network, data: Dataset, seeds: int | Iterable[int] = range(10), rounds: int = 11,
+    rate: float | dict[str, float] = 0.36, criterion: str | Criterion = "large_final", mask_1: str | Mask1 = "rewind",
+    mask_0: str | Mask0 = "zero", scope: str = "layer", schedule: str = "iterative", rewind_to: int = 0,
+    epochs: int = 10, arms: Sequence[Arm] | None = None, checkpoint: str | Path | None = None, **settings,
+) -> Run:  # fmt: skip
     """Find tickets in every replicate: train dense once, then prune and retrain for `rounds` rounds.
 
     rate: share of the alive weights removed in a round; a float counts `network.rates` times in each layer (with
@@ -77,8 +66,7 @@ def search(
     seeds = as_seeds(seeds)
     settings = Settings.of({"epochs": epochs, **settings})
     defaults = Arm("", criterion, mask_1, mask_0, scope, schedule)
-    arms = [Arm(_name(mask_1))] if arms is None else list(arms)
-    arms = [_with_defaults(arm, defaults) for arm in arms]
+    arms = [_with_defaults(arm, defaults) for arm in ([Arm(_name(mask_1))] if arms is None else arms)]
     _check_search(arms, rounds, rate, network)
     total = settings.total(data)
     if not 0 <= rewind_to <= total:
@@ -96,14 +84,9 @@ def search(
 
 
 def retrain(
-    run: Run,
-    mask_1: str | Mask1 = "reinit",
-    mask_0: str | Mask0 = "zero",
-    arm: str | None = None,
-    rounds: Iterable[int] | None = None,
-    name: str = "control",
-    **settings,
-) -> Run:
+    run: Run, mask_1: str | Mask1 = "reinit", mask_0: str | Mask0 = "zero", arm: str | None = None,
+    rounds: Iterable[int] | None = None, name: str = "control", **settings,
+) -> Run:  # fmt: skip
     """Train other weights under the masks that `run` found.
 
     With mask_1="reinit" this is the re-init control of Frankle & Carbin (2019): the ticket's own masks, fresh weights.
@@ -114,7 +97,7 @@ def retrain(
     settings: changes to the settings of the run.
     """
     if run.network is None or run.data is None:
-        raise ValueError("this run was loaded from disk: set run.network and run.data, as load(folder, network, data) does")
+        raise ValueError("this run was loaded from disk: set run.network and run.data, or load(folder, network, data)")
     arm = run.only_arm(arm)
     numbers = sorted(set(run.rounds(arm) if rounds is None else rounds) - {0})
     found = [run.round(arm, number) for number in numbers]
@@ -140,9 +123,8 @@ def _dense(network, data, seeds, settings, rewind_to, arms, kept, bar) -> tuple[
         return run, read_round(kept.folder, 0, 0, run)[0]
     drawn = network.init(seeds)
     within = None if kept is None else kept.within("dense")
-    dense = fit(
-        network, drawn, data, seeds=seeds, snapshot_at=[rewind_to], progress=bar, checkpoint=within, **vars(settings)
-    )
+    own = {"progress": bar, "checkpoint": within, **vars(settings)}
+    dense = fit(network, drawn, data, seeds=seeds, snapshot_at=[rewind_to], **own)
     initial = _where(~_finite(dense.snapshots[rewind_to]), drawn, dense.snapshots[rewind_to])
     run = Run(network, data, seeds, initial, dense.params, settings)
     first = Round.of(arms[0], 0, ones(initial, network.prunable), drawn, dense)
@@ -169,9 +151,8 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
             evidence = Evidence(network, initial, final, source, run.data, streams(seeds, "sample", number))
             scores = arm.criterion(evidence)
             if not isinstance(scores, dict):
-                raise TypeError(
-                    f"a criterion returns a dict of scores, {_name(arm.criterion)} gave {type(scores).__name__}"
-                )
+                found = f"{_name(arm.criterion)} gave {type(scores).__name__}"
+                raise TypeError(f"a criterion returns a dict of scores, {found}")
             rates = step if iterative else _compound(step, number)
             masks = prune(scores, source, rates, arm.scope, streams(seeds, "ties", number))
             within = None if kept is None else kept.within(f"round-{place}-{number}")
@@ -197,10 +178,8 @@ def _train(
     if not (isinstance(acted, tuple) and len(acted) == 2 and all(isinstance(part, dict) for part in acted)):
         raise TypeError(f"a mask-0 action returns (start, frozen), two dicts; {_name(act_0)} gave another thing")
     start, frozen = acted
-    fitted = fit(
-        run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, progress=bar,
-        checkpoint=checkpoint, **vars(run.settings),
-    )  # fmt: skip
+    own = {"progress": bar, "checkpoint": checkpoint, **vars(run.settings)}
+    fitted = fit(run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, **own)
     return Round.of(arm, number, masks, start, fitted, frozen, lost), fitted.params
 
 
@@ -213,7 +192,7 @@ def _where(replicates: Tensor, chosen: Params, others: Params) -> Params:
     """`others`, with `chosen` for the replicates [R] that are True."""
     if not replicates.any():
         return others
-    found = {name: value.clone() for name, value in others.items()}
+    found = clone(others)
     for name, value in found.items():
         value[replicates] = chosen[name][replicates]
     return found
@@ -233,14 +212,10 @@ def _compound(rate, number: int):
 
 
 def _with_defaults(arm: Arm, defaults: Arm) -> Arm:
-    given = {field: value for field, value in vars(arm).items() if value is not None}
-    arm = replace(defaults, **given)
-    return replace(
-        arm,
-        criterion=_known("criterion", arm.criterion, CRITERIA),
-        mask_1=_known("mask-1 action", arm.mask_1, MASK_1),
-        mask_0=_known("mask-0 action", arm.mask_0, MASK_0),
-    )
+    arm = replace(defaults, **{field: value for field, value in vars(arm).items() if value is not None})
+    criterion = _known("criterion", arm.criterion, CRITERIA)
+    act_1, act_0 = _known("mask-1 action", arm.mask_1, MASK_1), _known("mask-0 action", arm.mask_0, MASK_0)
+    return replace(arm, criterion=criterion, mask_1=act_1, mask_0=act_0)
 
 
 def _known(kind: str, given, table: dict):

@@ -14,7 +14,7 @@ from lthkit.data import Dataset
 from lthkit.lottery.ticket import Ticket
 from lthkit.masks import sparsity, validate
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params, effective
+from lthkit.stacks import Masks, Params
 from lthkit.training import Fit, History, Settings
 
 
@@ -39,10 +39,12 @@ class Round:
         lost: Tensor | None = None,
     ) -> "Round":  # fmt: skip
         """From a fit that began at `start`; lost: [R] bool, the replicates that diverged in a round before."""
-        if frozen is not None and not any((frozen[name].ne(0) & ~masks[name]).any() for name in frozen):
-            frozen = None
-        table = rows(arm, number, masks, effective(start, masks, frozen), fitted, lost)
-        return cls(arm, number, masks, frozen, fitted.history, table)
+        values = {name: value.ne(0) & ~masks[name] for name, value in (frozen or {}).items()}
+        frozen = frozen if any(value.any() for value in values.values()) else None
+        nonzero = {name: start[name].ne(0) & mask for name, mask in masks.items()}
+        if frozen is not None:
+            nonzero = {name: value | values.get(name, False) for name, value in nonzero.items()}
+        return cls(arm, number, masks, frozen, fitted.history, rows(arm, number, masks, nonzero, fitted, lost))
 
     @property
     def diverged(self) -> Tensor:
@@ -57,8 +59,8 @@ class Round:
 class Run:
     """All rounds of all arms of one experiment.
 
-    table: a DataFrame with a row per (arm, seed, round): kept, nonzero (the share of the prunable weights that are not 0
-    when the round's training starts, frozen ones too), accuracy_at_start (on the test images, before that training),
+    table: a DataFrame with a row per (arm, seed, round): kept, nonzero (the share of the prunable weights that are not
+    0 when the round's training starts, frozen ones too), accuracy_at_start (on the test images, before that training),
     test_accuracy (of the last iteration), test_accuracy_early_stop, val_accuracy, early_stop_iteration, censored,
     diverged (in this round of its arm or in one before: accuracies and early stop are NaN then), seconds (a replicate's
     share).
@@ -128,7 +130,7 @@ class Run:
         """Write the run into a new folder; a failed write leaves nothing behind.
 
         Network and data are not saved: give them to `load` to retrain.
-        Raises FileExistsError if the folder exists, OSError that names it, ValueError for settings that a file cannot hold.
+        Raises FileExistsError if the folder exists, OSError that names it, ValueError for settings no file can hold.
         """
         with files.new_folder(folder) as part:
             write_base(part, self, list(self._rounds))
@@ -183,9 +185,8 @@ def write_round(folder: Path, arm: int, round: Round, final: Params | None = Non
     """final: trained parameters, for a checkpoint to go on from."""
     columns = {name: torch.tensor(round.rows[name].to_numpy()) for name in round.rows if name not in ("arm", "seed")}
     history = {name: value for name, value in vars(round.history).items() if name != "seeds"}
-    tensors = files.pack(
-        masks=round.masks, frozen=round.frozen or {}, history=history, rows=columns, final=final or {}
-    )
+    parts = {"masks": round.masks, "frozen": round.frozen or {}, "history": history, "rows": columns}
+    tensors = files.pack(**parts, final=final or {})
     head = {"arm": round.arm, "place": arm, "number": round.number, "seeds": list(round.history.seeds)}
     files.write(round_path(folder, arm, round.number), "round", tensors, head)
 
@@ -197,9 +198,8 @@ def read_round(folder: Path, arm: int, number: int, base: Run) -> tuple[Round, P
     """
     path = round_path(folder, arm, number)
     head, tensors = files.read(path, "round")
-    masks, frozen, history, columns, final = (
-        files.unpack(part, tensors) for part in ("masks", "frozen", "history", "rows", "final")
-    )
+    parts = ("masks", "frozen", "history", "rows", "final")
+    masks, frozen, history, columns, final = (files.unpack(part, tensors) for part in parts)
     try:
         validate(masks, base.initial)
         if (head["place"], head["number"], head["seeds"]) != (arm, number, base.seeds):
@@ -232,15 +232,11 @@ def _load_1(folder: Path) -> Run:
             raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
     try:
         head = json.loads((folder / "run.json").read_text())
-        number = head["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'run.json'} is damaged ({error}): save the run again") from error
-    if number != 1:
-        raise ValueError(f"{folder} has format {number!r}, this lthkit reads formats 1 and 2: update lthkit")
-    try:
-        return _restore_1(head, _read_table_1(folder / "table.csv"), files.read_1(folder / "tensors.safetensors"))
+        if head["format"] == 1:
+            return _restore_1(head, _read_table_1(folder / "table.csv"), files.read_1(folder / "tensors.safetensors"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder} holds a damaged run ({error}): save it again") from error
+    raise ValueError(f"{folder} has format {head['format']!r}, this lthkit reads formats 1 and 2: update lthkit")
 
 
 def _restore_1(head: dict, table: pd.DataFrame, tensors: dict[str, Tensor]) -> Run:
@@ -274,14 +270,12 @@ def _read_table_1(path: Path) -> pd.DataFrame:
     return table
 
 
-def rows(arm: str, number: int, masks: Masks, start: Params, fitted: Fit, lost: Tensor | None = None) -> pd.DataFrame:
-    """The rows of `Run.table` for one round, trained from effective parameters `start`: one a seed."""
+def rows(arm: str, number: int, masks: Masks, nonzero: Masks, fitted: Fit, lost: Tensor | None = None) -> pd.DataFrame:
+    """The rows of `Run.table` for one round: one a seed.  nonzero: where an effective weight was not 0 at the start."""
     history = fitted.history
     count = len(history.seeds)
     diverged = history.diverged if lost is None else history.diverged | lost
     check = history.val_loss.where(history.val_loss.isfinite(), torch.inf).argmin(1)
-    nonzero = sum((start[name] != 0).flatten(1).sum(1) for name in masks)  # [R]
-    size = sum(mask[0].numel() for mask in masks.values())
     measured: dict[str, Tensor] = {
         "accuracy_at_start": history.test_accuracy[:, 0],
         "test_accuracy": history.test_accuracy[:, -1],
@@ -291,7 +285,9 @@ def rows(arm: str, number: int, masks: Masks, start: Params, fitted: Fit, lost: 
     }
     if diverged.any():
         measured = {name: column.double().masked_fill(diverged, torch.nan) for name, column in measured.items()}
-    columns = {"kept": 1 - sparsity(masks)["overall"], "nonzero": nonzero.double() / size, **measured}
+    filled = sum(value.flatten(1).sum(1) for value in nonzero.values())  # [R]
+    share = filled.double() / sum(mask[0].numel() for mask in masks.values())
+    columns = {"kept": 1 - sparsity(masks)["overall"], "nonzero": share, **measured}
     columns |= {"censored": (check == len(history.iterations) - 1) & ~diverged, "diverged": diverged}
     table = pd.DataFrame({"arm": arm, "seed": history.seeds, "round": number})
     for name, column in columns.items():

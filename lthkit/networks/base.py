@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lthkit.data import Dataset
 from lthkit.masks import validate
-from lthkit.stacks import Masks, Params, cut, effective
+from lthkit.stacks import Masks, Params, cut, effective, finite
 from lthkit.stopping import check_stop
 from lthkit.streams import as_seeds, streams
 
@@ -85,8 +85,8 @@ class Network:
 
         return step
 
-    def check(self, params: Params, masks: Masks | None = None, frozen: Params | None = None) -> int:
-        """How many replicates the parameters {name: [R, …]} hold; each tensor is read once.
+    def check(self, params: Params, masks: Masks | None = None, frozen: Params | None = None) -> Params:
+        """The effective parameters, in the network's own order, if all fits.
 
         Raises ValueError, naming tensor and value, for a name that is missing or too many, another shape or dtype, an
         effective value that is not finite, and for masks or frozen values that do not fit.
@@ -120,10 +120,11 @@ class Network:
                 )
             if value.dtype != like.dtype:
                 raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
-        for name, value in effective(params, masks, frozen).items():
-            if not value.isfinite().all():
+        found = effective({name: params[name].detach() for name in self.shapes}, masks, frozen)
+        for name, value in found.items():
+            if not finite(value):
                 raise ValueError(f"{name!r} holds values that are not finite at the start")
-        return counts.pop()
+        return found
 
     def check_images(self, data: Dataset, params: Params) -> None:
         """One image through the network tells whether the two fit; ValueError where they do not."""

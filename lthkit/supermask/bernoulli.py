@@ -54,19 +54,10 @@ class Bernoulli(MaskLearner):
 
 
 def learn(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    epochs: int = 100,
-    rescale: bool = True,
-    weights: str = "initial",
-    logit: float = 0.0,
-    *,
-    snapshot_at: Iterable[int] = (),
-    initial: Params | None = None,
-    checkpoint: str | Path | None = None,
-    **settings,
-) -> Learned:
+    network: Network, data: Dataset, seeds: int | Iterable[int] = range(10), epochs: int = 100, rescale: bool = True,
+    weights: str = "initial", logit: float = 0.0, *, snapshot_at: Iterable[int] = (), initial: Params | None = None,
+    checkpoint: str | Path | None = None, **settings,
+) -> Learned:  # fmt: skip
     """Learn how probable each weight is in the mask, the weights themselves frozen (Zhou et al. 2019).
 
     Each step draws masks of exact zeros and ones with p = σ(logit); the gradient passes straight through the draw.
@@ -85,9 +76,9 @@ def learn(
     """
     if isinstance(logit, bool) or not isinstance(logit, Real) or not math.isfinite(logit):
         raise ValueError(f"logit must be a finite number, got {logit!r}")
-    settings["epochs"] = epochs
     method = Method(
-        network, data, seeds, weights, initial, rescale, RATES, settings, snapshot_at, checkpoint, call="supermask.learn", logit=logit,
+        network, data, seeds, RATES, {"epochs": epochs, **settings}, weights=weights, initial=initial, rescale=rescale,
+        snapshot_at=snapshot_at, checkpoint=checkpoint, call="supermask.learn", logit=logit,
     )  # fmt: skip
     start = {n: torch.tensor(logit).to(method.weights[n]).expand_as(method.weights[n]) for n in network.prunable}
     probabilities, buffers, history, shares, snapshots = method.learn(Bernoulli, start)

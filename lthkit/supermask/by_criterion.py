@@ -33,25 +33,19 @@ class OneShot(Supermask):
 
 
 def by_criterion(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    kept: float | Iterable[float] = 0.5,
-    criterion: str | Criterion = "large_final_same_sign",
-    weights: str = "signed_constant",
-    initial: Params | None = None,
-    final: Params | None = None,
-    **fit_settings,
-) -> OneShot:
+    network: Network, data: Dataset, seeds: int | Iterable[int] = range(10), kept: float | Iterable[float] = 0.5,
+    criterion: str | Criterion = "large_final_same_sign", weights: str = "signed_constant",
+    initial: Params | None = None, final: Params | None = None, **settings,
+) -> OneShot:  # fmt: skip
     """Prune a trained network once, and put its mask on untrained weights (Zhou et al. 2019).
 
-    kept: the share that stays, or several to try.  As in `lottery.search`, 1 − kept counts `network.rates` times in each
+    kept: the share that stays, or several to try.  As in `lottery.search`, 1 − kept counts `network.rates` times in a
     layer.  The one share with the best mean validation accuracy over all seeds is chosen, the first of equals; test
     accuracy is not looked at.  criterion: a name from `CRITERIA`, or a callable of the same signature.
     weights: "initial", or "signed_constant", the sign of each times its layer's standard deviation; all other
     parameters are the initial ones.  Nothing is trained under the mask.
     initial, final: parameters {name: [R, …]} before and after training, for several calls to share; by default the
-    network's draw, and what `training.fit` makes of it with `fit_settings`.
+    network's draw, and what `training.fit` makes of it with `settings`.
     Raises ValueError, naming the value, for a share outside (0, 1], an unknown name, or parameters that do not fit.
     """
     shares = [kept] if isinstance(kept, Real) else list(kept)
@@ -60,13 +54,13 @@ def by_criterion(
     if not shares or len(set(shares)) < len(shares):
         raise ValueError(f"kept must hold different shares, at least one, got {shares}")
     score = criterion if callable(criterion) else lookup("criterion", criterion, CRITERIA)
-    if final is not None and fit_settings:
-        raise ValueError(f"final is given, so that nothing is trained: leave out {', '.join(fit_settings)}")
+    if final is not None and settings:
+        raise ValueError(f"final is given, so that nothing is trained: leave out {', '.join(settings)}")
     seeds = as_seeds(seeds)
     initial = network.init(seeds) if initial is None else initial
     frozen = frozen_weights(initial, network, weights)
     if final is None:
-        final = fit(network, initial, data, seeds=seeds, **fit_settings).params
+        final = fit(network, initial, data, seeds=seeds, **settings).params
     for params in (initial, final):
         check_replicates(network, params, seeds)
 
@@ -79,9 +73,8 @@ def by_criterion(
         rates = {name: (1 - share) * relative for name, relative in network.rates.items()}
         masks = prune(scores, dense, rates, generators=streams(seeds, "ties"))
         params = effective_under(masks, frozen, rescale=False)
-        val, test = (
-            evaluate(network, params, x, y)[1] for x, y in ((data.val_x, data.val_y), (data.test_x, data.test_y))
-        )
+        val = evaluate(network, params, data.val_x, data.val_y)[1]
+        test = evaluate(network, params, data.test_x, data.test_y)[1]
         columns = {"kept_overall": 1 - sparsity(masks)["overall"], "val_accuracy": val, "test_accuracy": test}
         values = {name: column.cpu().numpy() for name, column in columns.items()}
         tables.append(pd.DataFrame({"seed": seeds, "kept": share, **values}))

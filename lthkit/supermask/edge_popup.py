@@ -42,29 +42,21 @@ class Scores(MaskLearner):
 
 
 def edge_popup(
-    network: Network,
-    data: Dataset,
-    seeds: int | Iterable[int] = range(10),
-    kept: float | dict[str, float] = 0.5,
-    epochs: int = 100,
-    rescale: bool = True,
-    weights: str = "initial",
-    *,
-    initial: Params | None = None,
-    checkpoint: str | Path | None = None,
-    **settings,
-) -> Learned:
+    network: Network, data: Dataset, seeds: int | Iterable[int] = range(10), kept: float | dict[str, float] = 0.5,
+    epochs: int = 100, rescale: bool = True, weights: str = "initial", *, initial: Params | None = None,
+    checkpoint: str | Path | None = None, **settings,
+) -> Learned:  # fmt: skip
     """Learn a score for each weight and keep the largest |score| of each layer (Ramanujan et al. 2020).
 
     kept: the share of every layer, or {name: share}.  The gradient passes straight through the choice to |score|;
-    scores start Kaiming-uniform.  rescale multiplies a layer by size / kept, a constant here.  All else is as in `learn`.
+    scores start Kaiming-uniform.  rescale multiplies a layer by size / kept, a constant.  All else is as in `learn`.
     table: seed, val_accuracy, test_accuracy, kept.
     Raises ValueError, naming the value, for a setting out of range or an unknown name.
     """
     counts = _counts(network, kept)
-    settings["epochs"] = epochs
     method = Method(
-        network, data, seeds, weights, initial, rescale, RATES, settings, (), checkpoint, call="supermask.edge_popup", counts=counts,
+        network, data, seeds, RATES, {"epochs": epochs, **settings}, weights=weights, initial=initial, rescale=rescale,
+        checkpoint=checkpoint, call="supermask.edge_popup", counts=counts,
     )  # fmt: skip
     start = _first_scores(network, method.weights, method.seeds)
     scores, buffers, history, shares, snapshots = method.learn(lambda *given: Scores(*given, counts), start)

@@ -19,7 +19,7 @@ def initial_weights(wi: Tensor) -> Tensor:
 
 
 def signed_constant(wi: Tensor) -> Tensor:
-    """sign(wi) times the standard deviation of the layer's initial weights (Zhou et al. 2019); a weight of 0 stays 0."""
+    """sign(wi) times the standard deviation of the layer's initial weights (Zhou et al. 2019); weights of 0 stay 0."""
     std = wi.flatten(1).std(1, correction=0)  # [R]
     return wi.sign() * std.view(-1, *[1] * (wi.dim() - 1))
 
@@ -88,6 +88,6 @@ def check_kept(kept: float) -> None:
 
 def check_replicates(network: Network, params: Params, seeds: Sequence[int]) -> None:
     """Raises ValueError for parameters that are not the network's, or not one replicate a seed."""
-    replicates = network.check(params)
+    replicates = len(network.check(params)[network.prunable[0]])
     if replicates != len(seeds):
         raise ValueError(f"{len(seeds)} seeds for {replicates} replicates")

@@ -74,9 +74,8 @@ class MaskLearner:
         # The gradients of what stays frozen are written somewhere, too.
         others = {n: torch.empty_like(w) for n, w in weights.items() if n not in self.grads and n not in self.buffers}
         self.differentiate = network.differentiator(self.params, self.grads | others)
-        self.update = Optimizer(
-            settings.optimizer, self.flat, self.flat_grads, settings.momentum, settings.weight_decay
-        )
+        own = (settings.momentum, settings.weight_decay)
+        self.update = Optimizer(settings.optimizer, self.flat, self.flat_grads, *own)
         self.learning, self.checking = streams(seeds, "sample", LEARNING), streams(seeds, "sample", CHECKING)
 
     def draw(self, generators: Sequence[torch.Generator]) -> None:
@@ -160,8 +159,8 @@ class Method:
     """
 
     def __init__(
-        self, network: Network, data: Dataset, seeds: int | Iterable[int], weights: str, initial: Params | None,
-        rescale: bool, rates: dict[str, float], settings: dict, snapshot_at: Iterable[int] = (),
+        self, network: Network, data: Dataset, seeds: int | Iterable[int], rates: dict[str, float], settings: dict, *,
+        weights: str, initial: Params | None, rescale: bool, snapshot_at: Iterable[int] = (),
         checkpoint: str | Path | None = None, **call,
     ):  # fmt: skip
         self.began = time.perf_counter()
@@ -182,7 +181,8 @@ class Method:
         self.checkpoint = None
         if checkpoint is not None:
             call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}
-            self.checkpoint = Checkpoint(checkpoint, **call, settings=self.settings, snapshot_at=sorted(self.snapshot_at))
+            call |= {"settings": self.settings, "snapshot_at": sorted(self.snapshot_at)}
+            self.checkpoint = Checkpoint(checkpoint, **call)
 
     def learn(self, learner: Callable[[Params, Params, Sequence[int], "Method"], MaskLearner], start: Params):
         """What the learner makes of the numbers `start`: (values, network buffers, history, shares, snapshots)."""
@@ -203,11 +203,9 @@ class Method:
 
     def accuracies(self, params: Params) -> dict[str, Tensor]:
         """Of effective parameters, [R] each."""
-        parts = {"val_accuracy": (self.data.val_x, self.data.val_y), "test_accuracy": (self.data.test_x, self.data.test_y)}
-        return {
-            column: evaluate(self.network, params, x, y, chunk=self.settings.batch_size)[1]
-            for column, (x, y) in parts.items()
-        }
+        data, size = self.data, self.settings.batch_size
+        val = evaluate(self.network, params, data.val_x, data.val_y, size)[1]
+        return {"val_accuracy": val, "test_accuracy": evaluate(self.network, params, data.test_x, data.test_y, size)[1]}
 
     @torch.no_grad()
     def means(self, several: Iterable[Masks]) -> dict[str, Tensor]:

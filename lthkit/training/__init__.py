@@ -23,19 +23,10 @@ __all__ = ["OPTIMIZERS", "Fit", "History", "Settings", "effective", "evaluate", 
 
 
 def fit(
-    network: Network,
-    params: Params,
-    data: Dataset,
-    masks: Masks | None = None,
-    frozen: Params | None = None,
-    seeds: int | Iterable[int] | None = None,
-    *,
-    snapshot_at: Iterable[int] = (),
-    round: int = 0,
-    progress: tqdm | None = None,
-    checkpoint: str | Path | Checkpoint | None = None,
-    **settings,
-) -> Fit:
+    network: Network, params: Params, data: Dataset, masks: Masks | None = None, frozen: Params | None = None,
+    seeds: int | Iterable[int] | None = None, *, snapshot_at: Iterable[int] = (), round: int = 0,
+    progress: tqdm | None = None, checkpoint: str | Path | Checkpoint | None = None, **settings,
+) -> Fit:  # fmt: skip
     """Train every replicate from `params` under its masks; the inputs are not changed.
 
     params: {name: [R, …]}.
@@ -50,7 +41,9 @@ def fit(
     """
     began = time.perf_counter()
     settings = Settings.of(settings)
-    replicates = network.check(params, masks, frozen)
+    start = network.check(params, masks, frozen)
+    like = start[network.prunable[0]]
+    replicates = len(like)
     seeds = list(range(replicates)) if seeds is None else as_seeds(seeds)
     order_seeds = seeds if settings.order_seeds is None else settings.order_seeds
     for name, given in {"seeds": seeds, "order_seeds": order_seeds}.items():
@@ -58,17 +51,13 @@ def fit(
             raise ValueError(f"{len(given)} {name} for {replicates} replicates")
     total, snapshot_at = settings.total(data), set(snapshot_at)
     check_snapshots(snapshot_at, total)
-    params = {name: params[name].detach() for name in network.shapes}
-    start = effective(params, masks, frozen)
-    like = start[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
     network.check_images(data, start)
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        call = {"network": network, "data": data, "start": start, "masks": masks, "seeds": seeds, "round": round}
-        checkpoint = Checkpoint(
-            checkpoint, call="training.fit", **call, settings=settings, snapshot_at=sorted(snapshot_at)
-        )
+        call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}
+        call |= {"seeds": seeds, "round": round, "settings": settings, "snapshot_at": sorted(snapshot_at)}
+        checkpoint = Checkpoint(checkpoint, **call)
 
     def part(replicates: slice, tick: Callable[[], object]) -> Learned:
         own = None if masks is None else cut(masks, replicates)

@@ -14,7 +14,7 @@ class History:
 
     iterations: [T].  train_loss: [R, T], the mean over the batches since the check before (NaN at the first).
     val_loss, val_accuracy: [R, T].
-    test_accuracy: [R, T], at the first and last check and at the early stop, NaN elsewhere; all of it with `test_curve`.
+    test_accuracy: [R, T], NaN but at the first check, the last and the early stop; with `test_curve` whole.
     """
 
     seeds: tuple[int, ...]

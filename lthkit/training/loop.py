@@ -1,4 +1,4 @@
-"""The one training loop: batches, checks, snapshots, stopping, progress.  What is learned is a learner's own business."""
+"""The one training loop: batches, checks, snapshots, stopping, progress.  What is learned is a learner's business."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,14 +51,9 @@ class Learned:
 
 
 def run(
-    learner: Learner,
-    data: Dataset,
-    settings: Settings,
-    order: Sequence[torch.Generator],
-    snapshot_at: Iterable[int],
-    tick: Callable[[], object],
-    steps: Steps | None = None,
-) -> Learned:
+    learner: Learner, data: Dataset, settings: Settings, order: Sequence[torch.Generator], snapshot_at: Iterable[int],
+    tick: Callable[[], object], steps: Steps | None = None,
+) -> Learned:  # fmt: skip
     """Learn for as many iterations as the settings say.
 
     order: a generator for each replicate's batches.  snapshot_at: iterations.  tick: called after each iteration.

@@ -30,9 +30,7 @@ class Optimizer:
             self.flat.grad = self.grads
             self.fallback.step()
         else:
-            self.rule.fused(
-                self.flat, self.grads, self.moments, self.steps, lr, self.momentum, self.weight_decay
-            )
+            self.rule.fused(self.flat, self.grads, self.moments, self.steps, lr, self.momentum, self.weight_decay)
 
     def state(self) -> dict[str, Tensor]:
         """All that it remembers, as it is, by names that no parameter has."""
@@ -40,7 +38,9 @@ class Optimizer:
 
     def _of_torch(self) -> torch.optim.Optimizer:
         """torch's own, which keeps its memory in ours."""
-        optimizer = self.rule.of_torch(self.flat, self.momentum, self.weight_decay)
+        kind = self.rule.of_torch
+        own = {"momentum": self.momentum} if kind is torch.optim.SGD else {"betas": (self.momentum, BETA_2), "eps": EPS}
+        optimizer = kind([self.flat], lr=1.0, weight_decay=self.weight_decay, **own)
         optimizer.state[self.flat] = {"step": self.steps, **dict(zip(self.rule.moments, self.moments, strict=True))}
         return optimizer
 
@@ -73,24 +73,14 @@ class Rule:
 
     moments: tuple[str, ...]
     fused: Callable[..., None]
-    of_torch: Callable[[Tensor, float, float], torch.optim.Optimizer]
+    of_torch: type[torch.optim.Optimizer]
 
 
-ADAM = ("exp_avg", "exp_avg_sq")
 OPTIMIZERS: dict[str, Rule] = {
-    "adam": Rule(
-        ADAM, fused_adam,
-        lambda flat, beta, decay: torch.optim.Adam([flat], betas=(beta, BETA_2), eps=EPS, weight_decay=decay),
-    ),
-    "adamw": Rule(
-        ADAM, fused_adamw,
-        lambda flat, beta, decay: torch.optim.AdamW([flat], betas=(beta, BETA_2), eps=EPS, weight_decay=decay),
-    ),
-    "sgd": Rule(
-        ("momentum_buffer",), fused_sgd,
-        lambda flat, momentum, decay: torch.optim.SGD([flat], lr=1.0, momentum=momentum, weight_decay=decay),
-    ),
-}  # fmt: skip
+    "adam": Rule(("exp_avg", "exp_avg_sq"), fused_adam, torch.optim.Adam),
+    "adamw": Rule(("exp_avg", "exp_avg_sq"), fused_adamw, torch.optim.AdamW),
+    "sgd": Rule(("momentum_buffer",), fused_sgd, torch.optim.SGD),
+}
 
 
 def fused_works(device: torch.device, dtype: torch.dtype) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from itertools import pairwise
 from threading import Event
 from typing import TypeVar
 
@@ -15,12 +16,9 @@ Part = TypeVar("Part")
 
 
 def in_parts(
-    work: Callable[[slice, Callable[[], object]], Part],
-    network: Network,
-    replicates: int,
-    on_cpu: bool,
+    work: Callable[[slice, Callable[[], object]], Part], network: Network, replicates: int, on_cpu: bool,
     tick: Callable[[], object],
-) -> list[Part]:
+) -> list[Part]:  # fmt: skip
     """What `work(replicates to take, tick)` returns for each part, in order: as many parts as there are threads to use.
 
     tick: for the first part to call after each iteration; the others get a call that does nothing.
@@ -28,8 +26,8 @@ def in_parts(
 
     One thread a part needs no barrier between the cores in every operation.  Where another program holds a core, two
     threads that share each operation wait for each other, and were seen to take fifty times as long; so only the long
-    steps of convolutions are shared.  Denormal numbers, ten times as slow, are taken for 0: dead units let Adam's moments
-    fade into them.  torch sets this mode for a thread and those that it starts, so the caller's is never touched.
+    steps of convolutions are shared.  Denormal numbers, ten times as slow, are taken for 0: where units are dead,
+    Adam's moments fade into them.  torch sets this mode for a thread and those that it starts: the caller's stays.
     """
     before = torch.get_num_threads()
     workers = min(before, replicates, WORKERS) if on_cpu and network.threads_safe else 1
@@ -43,10 +41,8 @@ def in_parts(
 
     with ThreadPoolExecutor(workers, initializer=begin) as pool:
         try:
-            parts = [
-                pool.submit(work, slice(bounds[k], bounds[k + 1]), tick if k == 0 else lambda: None)
-                for k in range(workers)
-            ]
+            ticks = [tick, *[lambda: None] * (workers - 1)]
+            parts = [pool.submit(work, slice(*ends), each) for ends, each in zip(pairwise(bounds), ticks, strict=True)]
             wait(parts, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()

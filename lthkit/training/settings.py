@@ -50,7 +50,7 @@ class Settings:
         lookup("optimizer", self.optimizer, OPTIMIZERS)
         _check_number("lr", self.lr, "be a positive number", lambda value: 0 < value < math.inf)
         _check_number("momentum", self.momentum, "lie in [0, 1)", lambda value: 0 <= value < 1)
-        _check_number("weight_decay", self.weight_decay, "be a number of at least 0", lambda value: 0 <= value < math.inf)
+        _check_number("weight_decay", self.weight_decay, "not be negative", lambda value: 0 <= value < math.inf)
         if self.lr_schedule is not None and not callable(self.lr_schedule):
             raise ValueError(f"lr_schedule must be a function of the iteration, got {self.lr_schedule!r}")
         if self.order_seeds is not None:

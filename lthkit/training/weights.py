@@ -35,13 +35,12 @@ class Weights:
             self.grad_bits, self.kept_bits = flat_grads.view(as_bits), -self.kept.to(as_bits)
         # Weight decay is the one thing that moves a weight whose gradient and moments are 0.
         self.decays = self.kept is not None and settings.weight_decay != 0 and bool((self.start[~self.kept] != 0).any())
-        self.update = Optimizer(
-            settings.optimizer, self.flat, flat_grads, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        self.update = Optimizer(settings.optimizer, self.flat, flat_grads, settings.momentum, settings.weight_decay)
         self.params = params | buffers
         self.differentiate = network.differentiator(self.params, grads)
         self.test_curve, self.best = settings.test_curve, clone(self.params)
-        self.best_loss = torch.full((len(start[network.prunable[0]]),), math.inf, dtype=torch.float64, device=self.flat.device)
+        replicates = len(start[network.prunable[0]])
+        self.best_loss = torch.full((replicates,), math.inf, dtype=torch.float64, device=self.flat.device)
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         loss = self.differentiate(x, y)

@@ -1,4 +1,4 @@
-"""A book of one chapter and two labs that builds in seconds: the real settings, extension and style, no real chapters."""
+"""A book of one chapter and two labs that builds in seconds: the real settings, extension, style; no real chapters."""
 
 import shutil
 import subprocess

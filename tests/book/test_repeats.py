@@ -1,4 +1,4 @@
-"""What labs and pages repeat is up to date, and the command that writes it finds and mends each thing, and only that."""
+"""What labs and pages repeat is up to date, and the command that writes it finds and mends each thing and only that."""
 
 import json
 import os

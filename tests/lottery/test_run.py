@@ -314,7 +314,8 @@ def test_a_round_of_another_run_is_refused(run, saved, tmp_path):
 
 
 def wide(*names):
-    return search(Dense("wide", [6, 9, 5, 3]), DATA, seeds=SEEDS, rounds=1, epochs=1, arms=[Arm(name) for name in names])
+    network, arms = Dense("wide", [6, 9, 5, 3]), [Arm(name) for name in names]
+    return search(network, DATA, seeds=SEEDS, rounds=1, epochs=1, arms=arms)
 
 
 def test_a_run_of_another_network_is_refused(saved):

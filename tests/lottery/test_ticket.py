@@ -1,4 +1,4 @@
-"""Tickets as ordinary modules: the same logits, the same training, rewinding, saving, and what a mask cannot express."""
+"""Tickets as ordinary modules: the same logits, the same training, rewinding, saving, what a mask cannot express."""
 
 import pytest
 import torch

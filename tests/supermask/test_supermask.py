@@ -1,4 +1,4 @@
-"""Supermasks: masks of exact zeros and ones on weights that do not move, and a gradient that passes straight through."""
+"""Supermasks: masks of exact zeros and ones on weights that do not move, a gradient that passes straight through."""
 
 import gzip
 import math

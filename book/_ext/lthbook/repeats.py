@@ -1,6 +1,6 @@
 """Writes what labs and pages repeat: `python -m lthbook.repeats`, or `make write`.  With --check it writes nothing.
 
-The address stands once in `_config.yml`, the version in `lthkit.__version__`, and what an exercise is in its task.  From
+The address stands once in `_config.yml`, the version in `lthkit.__version__`, and what an exercise is in its task. From
 them come, in a lab, its install cell, its Colab link, and of each task the heading, the goal and the function with the
 bug; in the cells of labs, the pages of the book and the root, and CITATION.cff, the addresses and the version.  All
 other text stays as it is, byte for byte.
