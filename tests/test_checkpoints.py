@@ -197,12 +197,12 @@ def test_a_short_fit_writes_no_step_and_a_long_one_now_and_then(tmp_path, monkey
     )
 
     def slow(iteration: int) -> float:
-        now[0] += 12.0
+        now[0] += 8.0
         return 1.0
 
     small(checkpoint=tmp_path / "long", lr_schedule=slow)
-    # Each 36 s, when 30 have passed; and at the end, as steps were written before.
-    assert wrote == [(0.0, "call"), (36.0, "steps"), (72.0, "steps"), (108.0, "steps")]
+    # After the first step that ends 30 s or more after the last time; and at the end, as steps were written before.
+    assert wrote == [(0.0, "call"), (32.0, "steps"), (64.0, "steps"), (72.0, "steps")]
 
 
 # --- what is refused ---
