@@ -63,7 +63,8 @@ def of_each(table):
     """A test's parameters: (call, name, world) for all criteria and actions of the table, in all worlds."""
 
     def decorate(test):
-        test = pytest.mark.parametrize("call, name", table, ids=[f"{call.__name__}-{name}" for call, name in table])(test)
+        ids = [f"{call.__name__}-{name}" for call, name in table]
+        test = pytest.mark.parametrize("call, name", table, ids=ids)(test)
         test = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])(test)
         test = pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])(test)
         return pytest.mark.parametrize("device", DEVICES)(test)
