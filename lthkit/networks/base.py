@@ -14,6 +14,7 @@ from lthkit.stopping import check_stop
 from lthkit.streams import as_seeds, streams
 
 Step = Callable[[Tensor, Tensor], Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 
 class Network:
@@ -29,9 +30,7 @@ class Network:
     threads_safe = True
     long_steps = False
 
-    def __init__(
-        self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()
-    ):
+    def __init__(self, name: str, shapes: Shapes, rates: dict[str, float], buffers: Sequence[str] = ()):
         self.name = name
         self.shapes = shapes
         self.rates = rates
@@ -96,9 +95,8 @@ class Network:
         like = params[self.prunable[0]]
         for name, value in params.items():
             if tuple(value.shape[1:]) != tuple(self.shapes[name]):
-                raise ValueError(
-                    f"{name!r} must be [R, {', '.join(map(str, self.shapes[name]))}], got {list(value.shape)}"
-                )
+                shape = ", ".join(map(str, self.shapes[name]))
+                raise ValueError(f"{name!r} must be [R, {shape}], got {list(value.shape)}")
             if not value.is_floating_point() and name not in self.buffers:
                 raise ValueError(f"{name!r} must be floating point, got {value.dtype}")
             if name not in self.buffers and (value.dtype, value.device) != (like.dtype, like.device):
@@ -115,9 +113,8 @@ class Network:
             if masks is None or name not in masks:
                 raise ValueError(f"frozen {name!r} has no mask: pass masks, or leave it out")
             if value.shape != params[name].shape:
-                raise ValueError(
-                    f"frozen {name!r} has shape {list(value.shape)}, its weight {list(params[name].shape)}"
-                )
+                found = f"frozen {name!r} has shape {list(value.shape)}"
+                raise ValueError(f"{found}, its weight {list(params[name].shape)}")
             if value.dtype != like.dtype:
                 raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
         found = effective({name: params[name].detach() for name in self.shapes}, masks, frozen)
@@ -135,18 +132,15 @@ class Network:
             shape = list(data.image_shape)
             raise ValueError(f"{self.name} does not take the images of {data.name!r}, {shape}: {error}") from error
         if classes < data.classes:
-            raise ValueError(
-                f"{self.name} has {classes} outputs, too few for the {data.classes} classes of {data.name!r}"
-            )
+            needed = f"{data.classes} classes of {data.name!r}"
+            raise ValueError(f"{self.name} has {classes} outputs, too few for the {needed}")
 
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
         return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"
 
 
-def glorot_normal(
-    shapes: dict[str, tuple[int, ...]], weights: Sequence[str], generators: Sequence[torch.Generator]
-) -> Params:
+def glorot_normal(shapes: Shapes, weights: Sequence[str], generators: Sequence[torch.Generator]) -> Params:
     """Glorot-normal weights (Glorot & Bengio 2010), one draw for each generator; all other parameters are 0."""
     params = {name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in shapes.items()}
     for k, generator in enumerate(generators):
