@@ -124,12 +124,12 @@ def compare(
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     low, high = mean - half, mean + half
     if kind == "better":
-        status = "holds" if low > margin else "contradicted" if high < margin else "undecided"
-        p = _p(mean - margin, error, n)
+        inside, outside, distance = low > margin, high < margin, mean - margin
     else:
         inside, outside = low > -margin and high < margin, low > margin or high < -margin
-        status = "holds" if inside else "contradicted" if outside else "undecided"
-        p = _p(margin - abs(mean), error, n)
+        distance = margin - abs(mean)
+    status = "holds" if inside else "contradicted" if outside else "undecided"
+    p = float(2 * stats.t.sf(abs(distance) / error, n - 1)) if error else float(distance == 0)  # two-sided
     if sign < 0:
         mean, low, high = -mean, -high, -low  # shown in the column's own direction
     return Verdict(kind, status, claim, scope, source, column, better, than, margin, n, mean, low, high, confidence, p)
@@ -218,10 +218,3 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
 def _need(table: pd.DataFrame, needed: list[str]) -> None:
     if missing := [column for column in needed if column not in table]:
         raise ValueError(f"no column {', '.join(map(repr, missing))} in the table: it has {list(table.columns)}")
-
-
-def _p(distance: float, error: float, n: int) -> float:
-    """Two-sided p of a mean that lies `distance` from the margin."""
-    if error == 0:
-        return 0.0 if distance else 1.0
-    return float(2 * stats.t.sf(abs(distance) / error, n - 1))
