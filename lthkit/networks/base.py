@@ -14,7 +14,6 @@ from lthkit.stopping import check_stop
 from lthkit.streams import as_seeds, streams
 
 Step = Callable[[Tensor, Tensor], Tensor]
-Shapes = dict[str, tuple[int, ...]]
 
 
 class Network:
@@ -30,7 +29,9 @@ class Network:
     threads_safe = True
     long_steps = False
 
-    def __init__(self, name: str, shapes: Shapes, rates: dict[str, float], buffers: Sequence[str] = ()):
+    def __init__(
+        self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()
+    ):
         self.name = name
         self.shapes = shapes
         self.rates = rates
@@ -42,8 +43,17 @@ class Network:
         return self.draw(streams(as_seeds(seeds), "init"))
 
     def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        """One fresh draw for each generator, from this network's own law."""
-        raise NotImplementedError
+        """One fresh draw for each generator, from this network's own law.
+
+        Unless a network says otherwise: Glorot-normal weights (Glorot & Bengio 2010), all other parameters 0.
+        """
+        params = {n: torch.zeros(len(generators), *shape, dtype=torch.float32) for n, shape in self.shapes.items()}
+        for k, generator in enumerate(generators):
+            for name in self.prunable:
+                n_out, n_in, *kernel = self.shapes[name]
+                std = math.sqrt(2 / ((n_in + n_out) * math.prod(kernel)))
+                params[name][k].normal_(0, std, generator=generator)
+        return params
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         """Logits [R, B, classes] for images [B, C, H, W] shared by all replicates, or [R, B, C, H, W] of their own.
@@ -138,14 +148,3 @@ class Network:
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
         return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"
-
-
-def glorot_normal(shapes: Shapes, weights: Sequence[str], generators: Sequence[torch.Generator]) -> Params:
-    """Glorot-normal weights (Glorot & Bengio 2010), one draw for each generator; all other parameters are 0."""
-    params = {name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in shapes.items()}
-    for k, generator in enumerate(generators):
-        for name in weights:
-            n_out, n_in, *kernel = shapes[name]
-            std = math.sqrt(2 / ((n_in + n_out) * math.prod(kernel)))
-            params[name][k].normal_(0, std, generator=generator)
-    return params

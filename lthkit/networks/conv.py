@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lthkit.data import Dataset
-from lthkit.networks.base import Network, glorot_normal
+from lthkit.networks.base import Network
 from lthkit.networks.dense import Dense
 from lthkit.stacks import Params
 from lthkit.stopping import check_stop
@@ -40,9 +40,6 @@ class Conv(Network):
         n_in = depth * (height >> len(channels)) * (width >> len(channels))
         self.dense = Dense(name, [n_in, *HIDDEN, data.classes])
         super().__init__(name, shapes | self.dense.shapes, rates | self.dense.rates)
-
-    def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        return glorot_normal(self.shapes, self.prunable, generators)
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         if x.device.type == "cpu":  # grouped convolution was 1.5 to 2.9 times slower here
