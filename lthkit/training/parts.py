@@ -31,7 +31,8 @@ def in_parts(
     """
     before = torch.get_num_threads()
     workers = min(before, replicates, WORKERS) if on_cpu and network.threads_safe else 1
-    bounds = [replicates * k // workers for k in range(workers + 1)]
+    cuts = [slice(*ends) for ends in pairwise(replicates * k // workers for k in range(workers + 1))]
+    ticks = [tick, *[lambda: None] * (workers - 1)]
     stop = Event()
 
     def begin() -> None:
@@ -39,14 +40,15 @@ def in_parts(
         torch.set_flush_denormal(True)
         torch.set_num_threads(before // workers if network.long_steps else 1)
 
-    with ThreadPoolExecutor(workers, initializer=begin) as pool:
-        try:
-            ticks = [tick, *[lambda: None] * (workers - 1)]
-            parts = [pool.submit(work, slice(*ends), each) for ends, each in zip(pairwise(bounds), ticks, strict=True)]
-            wait(parts, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-            torch.set_num_threads(before)
+    try:
+        with ThreadPoolExecutor(workers, initializer=begin) as pool:
+            try:
+                parts = [pool.submit(work, *given) for given in zip(cuts, ticks, strict=True)]
+                wait(parts, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()
+    finally:  # after the last part has begun, as each sets the number for all threads to come
+        torch.set_num_threads(before)
     errors = [error for part in parts if (error := part.exception()) and not isinstance(error, Stopped)]
     if errors:
         raise errors[0]
