@@ -40,7 +40,7 @@ class Bernoulli(MaskLearner):
         self.flat_grads.mul_(p)
         self.flat_grads.addcmul_(self.flat_grads, p, value=-1)
 
-    def values(self) -> Params:
+    def snapshot(self) -> Params:
         """The probabilities."""
         return {name: logit.sigmoid() for name, logit in self.numbers.items()}
 

@@ -36,7 +36,7 @@ class Scores(MaskLearner):
         """Straight through the choice to |score|, then to the score: its sign."""
         self.flat_grads.mul_(torch.sign(self.flat, out=self.flat_effective))
 
-    def values(self) -> Params:
+    def snapshot(self) -> Params:
         """The scores."""
         return {name: scores.clone() for name, scores in self.numbers.items()}
 
