@@ -73,7 +73,7 @@ def signed(action: Mask1) -> Mask1:
 
     def signed_action(network: Network, initial: Params, final: Params, masks: Masks, generators) -> Params:
         start = action(network, initial, final, masks, generators)
-        return start | {name: _with_sign(start[name], initial[name]) for name in masks}
+        return start | {n: torch.where(initial[n] == 0, start[n], start[n].abs().copysign(initial[n])) for n in masks}
 
     signed_action.__name__ = f"signed_{action.__name__}"
     return signed_action
@@ -99,10 +99,6 @@ def variant_2(start: Params, initial: Params, final: Params, masks: Masks) -> tu
     grown = {name: _without_shrunk(start[name], initial[name], final[name]) for name in masks}
     start = start | {name: torch.where(mask, grown[name], start[name]) for name, mask in masks.items()}
     return variant_1(start, initial, final, masks)
-
-
-def _with_sign(value: Tensor, like: Tensor) -> Tensor:
-    return torch.where(like == 0, value, value.abs().copysign(like))
 
 
 def _without_shrunk(value: Tensor, initial: Tensor, final: Tensor) -> Tensor:

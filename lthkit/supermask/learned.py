@@ -53,8 +53,8 @@ class MaskLearner:
     """Numbers by which weights are kept, one for each; the weights themselves stay frozen.
 
     A method says how a mask follows from the numbers (`draw`), how its gradient passes straight through (`backward`),
-    what is brought home (`snapshot`), and which shares of a layer it counts (`shares`).  Buffers of the weights' size are
-    what a large network has no room for, so there are two beside the numbers: `effective` holds a drawn mask, then the
+    what is brought home (`snapshot`), and which shares of a layer it counts (`shares`).  A large network has no room to
+    spare, so there are two buffers of the weights' size beside the numbers: `effective` holds a drawn mask, then the
     effective weight that it makes; `grads` is free until the gradient comes.
     varies: whether the count that a layer keeps does.
     """
