@@ -1,6 +1,6 @@
 """Seconds and peak memory of pruning 25 million weights, all layers ranked together, beside torch.nn.utils.prune.
 
-    python benchmarks/prune.py [--repeats 5]
+    python benchmarks/prune.py [--turns 5]
 
 Each measurement in a process of its own, the two sides in turn.  README.md says what is measured.
 """
@@ -68,7 +68,7 @@ def measure(side: str, alive: float) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5, help="turns (default 5)")
+    parser.add_argument("--turns", type=int, default=5, help="turns (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--alive", type=float, default=1.0, help=argparse.SUPPRESS)
@@ -79,10 +79,10 @@ def main() -> None:
     if given.side:
         print(*measure(given.side, given.alive))
         return
-    print(f"torch {torch.__version__}, {given.threads} threads, {given.repeats} turns; 25 M weights, {RATE:.0%} go")
+    print(f"torch {torch.__version__}, {given.threads} threads, {given.turns} turns; 25 M weights, {RATE:.0%} go")
     for alive in (1.0, 0.5):
         found = {(side, what): [] for side in SIDES for what in BARS}
-        for _ in range(given.repeats):
+        for _ in range(given.turns):
             for side in SIDES:
                 command = [sys.executable, __file__, "--side", side, "--alive", str(alive)]
                 command += ["--threads", str(given.threads)]

@@ -2,7 +2,8 @@
 
 A mask-1 action takes (network, initial, final, masks, generators) and returns Params; a mask-0 action takes
 (start, initial, final, masks) and returns (start, frozen).  `initial` is the rewind point of the run in every round,
-`final` the effective parameters after the training before.  `lottery.search` takes such functions, or names from the tables.
+`final` the effective parameters after the training before.  `lottery.search` takes such functions, or names from the
+tables.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def signed(action: Mask1) -> Mask1:
 
     def signed_action(network: Network, initial: Params, final: Params, masks: Masks, generators) -> Params:
         start = action(network, initial, final, masks, generators)
-        return start | {name: _with_sign(start[name], initial[name]) for name in masks}
+        return start | {n: torch.where(initial[n] == 0, start[n], start[n].abs().copysign(initial[n])) for n in masks}
 
     signed_action.__name__ = f"signed_{action.__name__}"
     return signed_action
@@ -95,15 +96,9 @@ def variant_1(start: Params, initial: Params, final: Params, masks: Masks) -> tu
 
 def variant_2(start: Params, initial: Params, final: Params, masks: Masks) -> tuple[Params, Params]:
     """Variant 1, and kept weights that training moved toward zero start from 0 as well (Zhou et al. 2019)."""
-    start = start | {
-        name: torch.where(mask, _without_shrunk(start[name], initial[name], final[name]), start[name])
-        for name, mask in masks.items()
-    }
+    grown = {name: _without_shrunk(start[name], initial[name], final[name]) for name in masks}
+    start = start | {name: torch.where(mask, grown[name], start[name]) for name, mask in masks.items()}
     return variant_1(start, initial, final, masks)
-
-
-def _with_sign(value: Tensor, like: Tensor) -> Tensor:
-    return torch.where(like == 0, value, value.abs().copysign(like))
 
 
 def _without_shrunk(value: Tensor, initial: Tensor, final: Tensor) -> Tensor:
@@ -112,13 +107,7 @@ def _without_shrunk(value: Tensor, initial: Tensor, final: Tensor) -> Tensor:
 
 
 MASK_1: dict[str, Mask1] = {
-    "rewind": rewind,
-    "continue": continue_,
-    "reinit": reinit,
-    "reshuffle": reshuffle,
-    "constant": constant,
-    "signed_reinit": signed(reinit),
-    "signed_reshuffle": signed(reshuffle),
-    "signed_constant": signed(constant),
-}
+    "rewind": rewind, "continue": continue_, "reinit": reinit, "reshuffle": reshuffle, "constant": constant,
+    "signed_reinit": signed(reinit), "signed_reshuffle": signed(reshuffle), "signed_constant": signed(constant),
+}  # fmt: skip
 MASK_0: dict[str, Mask0] = {"zero": zero, "freeze": freeze, "variant_1": variant_1, "variant_2": variant_2}

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import torch
@@ -82,15 +82,14 @@ def describe(value: object) -> object:
     Raises ValueError for a function whose source cannot be read.
     """
     if isinstance(value, Dataset):
-        tensors = {field.name: getattr(value, field.name) for field in fields(value)}
-        return [value.name, files.fingerprint({n: v for n, v in tensors.items() if isinstance(v, Tensor)})]
+        return [value.name, files.fingerprint({n: v for n, v in vars(value).items() if isinstance(v, Tensor)})]
     if isinstance(value, Network):
         factory = getattr(value, "factory", None)
         return describe([type(value), value.name, value.shapes, value.rates] + ([factory] if factory else []))
     if isinstance(value, Tensor):
         return files.fingerprint({"": value})
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        value = vars(value)
     if isinstance(value, Mapping):
         return {str(key): describe(part) for key, part in value.items()}
     if callable(value):

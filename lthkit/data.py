@@ -1,7 +1,7 @@
 """Data sets held in memory as tensors, split once into train, validation and test."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -58,12 +58,9 @@ class Dataset:
 
     def to(self, device=None, dtype=None) -> "Dataset":
         """The same data on another device; images (not labels) in another floating dtype."""
-        moved = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        kinds = {name: dtype if value.is_floating_point() else None for name, value in tensors.items()}
+        return replace(self, **{name: value.to(device=device, dtype=kinds[name]) for name, value in tensors.items()})
 
     def __repr__(self) -> str:
         sizes = " / ".join(f"{len(y):,}" for y in (self.train_y, self.val_y, self.test_y))
@@ -90,11 +87,7 @@ Loader = Callable[[int, Path, bool], Dataset]  # (split, root, download)
 
 
 def load(
-    name: str,
-    split: int = 0,
-    subset: int | None = None,
-    root: str | Path = "data",
-    download: bool = False,
+    name: str, split: int = 0, subset: int | None = None, root: str | Path = "data", download: bool = False
 ) -> Dataset:
     """Load a data set by name, the whole of it as tensors in memory.
 
@@ -124,9 +117,8 @@ def _subset(data: Dataset, count: int, split: int) -> Dataset:
     check_count("subset", count, data.classes)
     size = len(data.train_y)
     if count > size:
-        raise ValueError(
-            f"subset {count:,} is more than the {size:,} training images of {data.name}: take fewer, or None"
-        )
+        more = f"more than the {size:,} training images of {data.name}"
+        raise ValueError(f"subset {count:,} is {more}: take fewer, or None")
     order = torch.randperm(size, generator=stream(split, "sample"))
     labels = data.train_y[order]
     rank = one_hot(labels).cumsum(0).gather(1, labels[:, None])[:, 0]  # [N]: 1, 2, … within a class
@@ -149,10 +141,9 @@ def _from_torchvision(name: str, split: int, root: Path, download: bool) -> Data
         from torchvision import datasets
     except (ImportError, RuntimeError, AttributeError) as error:
         # A torchvision built for another torch fails while it registers its operators.
-        raise ImportError(
-            f"{name} needs a torchvision that matches torch {torch.__version__} "
-            f"({type(error).__name__}: {_line(error)}): install both in one pip command"
-        ) from error
+        needs = f"{name} needs a torchvision that matches torch {torch.__version__}"
+        found = f"{type(error).__name__}: {_line(error)}"
+        raise ImportError(f"{needs} ({found}): install both in one pip command") from error
     kind = getattr(datasets, TORCHVISION[name])
     parts = []
     for train in (True, False):
@@ -175,32 +166,25 @@ def _read(name: str, kind: type, root: Path, train: bool, download: bool):
     """One part as torchvision reads it.  Files that are there are read first: only missing ones are downloaded."""
     try:
         return kind(root, train=train)
-    except RuntimeError as error:
-        if not str(error).startswith("Dataset not found"):
+    except Exception as error:
+        if not isinstance(error, RuntimeError) or not str(error).startswith("Dataset not found"):
             raise _damaged(name, kind, root, error) from error
         if not download:
-            raise FileNotFoundError(
-                f"no complete {name} under {root.resolve()}: "
-                "load it once with download=True, or set root to where it is"
-            ) from error
-    except Exception as error:
-        raise _damaged(name, kind, root, error) from error
+            remedy = "load it once with download=True, or set root to where it is"
+            raise FileNotFoundError(f"no complete {name} under {root.resolve()}: {remedy}") from error
     try:
         return kind(root, train=train, download=True)
     except (OSError, RuntimeError) as error:  # URLError among them
-        raise ConnectionError(
-            f"could not download {name} to {root.resolve()} ({_line(error)}): "
-            "check the network and the folder, then load it again"
-        ) from error
+        failed = f"could not download {name} to {root.resolve()} ({_line(error)})"
+        raise ConnectionError(f"{failed}: check the network and the folder, then load it again") from error
     except Exception as error:
         raise _damaged(name, kind, root, error) from error
 
 
 def _damaged(name: str, kind: type, root: Path, error) -> ValueError:
     folder = root.resolve() / getattr(kind, "base_folder", kind.__name__)  # of this data set alone
-    return ValueError(
-        f"{name} in {folder} is damaged ({_line(error)}): delete that folder and load it with download=True"
-    )
+    remedy = "delete that folder and load it with download=True"
+    return ValueError(f"{name} in {folder} is damaged ({_line(error)}): {remedy}")
 
 
 def _line(error) -> str:

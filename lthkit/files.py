@@ -2,7 +2,7 @@
 
 No other module opens a file for writing.  A file is safetensors, which any of its tools can read; the header says what
 the file holds (`kind`) and how (`format`), and its `sha256` is that of the whole file with the digest's own 64 digits
-as zeros, so that no bit can change unseen.  Later formats must keep this rule: it tells a newer file from a damaged one.
+as zeros, so that no bit can change unseen.  Later formats keep this rule: it tells a newer file from a damaged one.
 
 Files of format 1 had no checksum, and no header but the `order` of their tensors.
 """
@@ -34,7 +34,7 @@ def write(path: str | Path, kind: str, tensors: dict[str, Tensor], head: dict | 
     kind: what the file holds; `read` asks for the same.  head: dicts and lists of text, numbers, bool and None.
     Raises ValueError that names the entry of the head that JSON cannot hold, OSError that names `path`.
     """
-    head = {} if head is None else head
+    head = head or {}
     for name, value in head.items():
         _check_json(name, value)
     header = {"format": str(FORMAT), "kind": kind, "head": json.dumps(head, sort_keys=True, separators=(",", ":"))}
@@ -175,8 +175,7 @@ def _check_free(path: Path) -> None:
 
 def _place(blob: bytes) -> slice | None:
     """Where the header holds its digest."""
-    end = min(8 + int.from_bytes(blob[:8], "little"), len(blob))
-    found = DIGEST.search(blob, 8, end)
+    found = DIGEST.search(blob, 8, min(8 + int.from_bytes(blob[:8], "little"), len(blob)))
     return slice(*found.span(1)) if found else None
 
 
@@ -202,13 +201,10 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_json(place: str, value: object) -> None:
     """Raises ValueError that names the place of what JSON would refuse or change."""
-    if isinstance(value, dict):
-        if others := [key for key in value if not isinstance(key, str)]:
-            raise ValueError(f"{place} cannot be saved: its keys {others} are no text")
-        for key, part in value.items():
+    if isinstance(value, dict) and (others := [key for key in value if not isinstance(key, str)]):
+        raise ValueError(f"{place} cannot be saved: its keys {others} are no text")
+    if isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
             _check_json(f"{place}.{key}", part)
-    elif isinstance(value, list | tuple):
-        for i, part in enumerate(value):
-            _check_json(f"{place}.{i}", part)
     elif not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{place} cannot be saved: {value!r} is no text, finite number, bool or None")

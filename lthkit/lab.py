@@ -32,18 +32,12 @@ def glue(key: str, value) -> None:
         raise ValueError(f"the key {key!r} may hold only a-z, 0-9 and _")
     data, metadata = _bundle(key, value)
     try:
-        from IPython import get_ipython
-        from IPython.display import display
+        from IPython import display, get_ipython
     except ImportError:
         return
-    if get_ipython() is None:
-        return
-    scrapbook = {"name": key, "mime_prefix": PREFIX}
-    display(
-        {PREFIX + mime: content for mime, content in data.items()},
-        metadata=metadata | {"scrapbook": scrapbook},
-        raw=True,
-    )
+    if get_ipython() is not None:
+        metadata |= {"scrapbook": {"name": key, "mime_prefix": PREFIX}}
+        display.display({PREFIX + mime: content for mime, content in data.items()}, metadata=metadata, raw=True)
 
 
 def _bundle(key: str, value) -> tuple[dict, dict]:

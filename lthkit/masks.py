@@ -19,8 +19,7 @@ from lthkit.streams import streams
 
 def ones(params: Params, prunable: Sequence[str]) -> Masks:
     """Masks that keep every weight: {name: [R, …] of True} for each prunable name."""
-    missing = [name for name in prunable if name not in params]
-    if missing:
+    if missing := [name for name in prunable if name not in params]:
         raise ValueError(f"prunable names not among the parameters: {missing}; parameters are {list(params)}")
     return {name: torch.ones_like(params[name], dtype=torch.bool) for name in prunable}
 
@@ -51,7 +50,7 @@ def sparsity(masks: Masks) -> dict[str, Tensor]:
     size = {name: mask[0].numel() for name, mask in masks.items()}
     pruned = {name: size[name] - _count_kept(mask) for name, mask in masks.items()}
     overall = sum(pruned.values()).double() / sum(size.values())
-    return {"overall": overall, **{name: pruned[name].double() / size[name] for name in masks}}
+    return {"overall": overall} | {name: pruned[name].double() / size[name] for name in masks}
 
 
 def _count_kept(mask: Tensor) -> Tensor:
@@ -71,12 +70,9 @@ SCOPES: dict[str, Callable[[Iterable[str]], list[list[str]]]] = {  # which layer
 
 
 def prune(
-    scores: dict[str, Tensor],
-    masks: Masks,
-    rate: float | dict[str, float],
-    scope: str = "layer",
+    scores: dict[str, Tensor], masks: Masks, rate: float | dict[str, float], scope: str = "layer",
     generators: Sequence[torch.Generator] | None = None,
-) -> Masks:
+) -> Masks:  # fmt: skip
     """Remove a share of the weights still alive, lowest scores first.  Returns new masks; nothing revives.
 
     scores: {name: [R, …]}, one score a weight; only those of alive weights are read.
@@ -102,23 +98,22 @@ def prune(
             rows = _without_lowest([s[r] for s in flat], [mask[r] for mask in before], rates[group[0]], generator)
             for mask, row in zip(after, rows, strict=True):
                 mask[r] = row
-        for name, mask in zip(group, after, strict=True):
-            kept[name] = torch.from_numpy(mask).view(masks[name].shape).to(masks[name].device)
-    return kept
+        kept |= dict(zip(group, map(torch.from_numpy, after), strict=True))
+    return {name: kept[name].view(mask.shape).to(mask.device) for name, mask in masks.items()}
 
 
 def check_rates(rate: float | dict[str, float], names: Collection[str], scope: str = "layer") -> dict[str, float]:
     """The rate of each named layer, as `prune` takes it.
 
-    Raises ValueError for an unknown scope, a rate outside [0, 1], or a dict that leaves out a layer or goes with "global".
+    Raises ValueError for an unknown scope, a rate outside [0, 1], or a dict that leaves out a layer or goes with
+    "global".
     """
     lookup("scope", scope, SCOPES)
-    if isinstance(rate, dict):
-        if scope == "global":
-            raise ValueError("scope='global' ranks all layers together and takes one float rate, got a dict")
-        if set(rate) != set(names):
-            raise ValueError(f"rates must name every prunable layer {list(names)}, got {list(rate)}")
+    if isinstance(rate, dict) and scope == "global":
+        raise ValueError("scope='global' ranks all layers together and takes one float rate, got a dict")
     rates = dict(rate) if isinstance(rate, dict) else dict.fromkeys(names, rate)
+    if set(rates) != set(names):
+        raise ValueError(f"rates must name every prunable layer {list(names)}, got {list(rates)}")
     for name, value in rates.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise ValueError(f"rate for {name!r} must be a share between 0 and 1, got {value!r}")
@@ -163,8 +158,7 @@ def _kth_lowest(scores: list[np.ndarray], masks: list[np.ndarray], alive: list[i
 
 
 def _check_scores(scores: dict[str, Tensor], masks: Masks) -> None:
-    missing = [name for name in masks if name not in scores]
-    if missing:
+    if missing := [name for name in masks if name not in scores]:
         raise ValueError(f"no scores for {missing}; scores are given for {list(scores)}")
     for name, mask in masks.items():
         if scores[name].shape != mask.shape:

@@ -19,25 +19,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 STYLE = {
-    "figure.figsize": (7.2, 4.2),
-    "figure.dpi": 100,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5,
-}
+    "figure.figsize": (7.2, 4.2), "figure.dpi": 100, "figure.constrained_layout.use": True,
+    "figure.facecolor": "white", "savefig.facecolor": "white",
+    "font.family": "DejaVu Sans", "font.size": 11,
+    "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd",
+    "legend.frameon": False, "lines.linewidth": 1.8, "lines.markersize": 5,
+}  # fmt: skip
 
 
 def subplots(rows: int = 1, columns: int = 1, size: tuple[float, float] | None = None, **options):
@@ -47,23 +36,17 @@ def subplots(rows: int = 1, columns: int = 1, size: tuple[float, float] | None =
 
 
 def against_kept(
-    table: pd.DataFrame,
-    title: str,
-    column: str = "test_accuracy",
-    by: str = "arm",
-    arms: Sequence[str] | None = None,
-    labels: dict[str, str] | None = None,
-    ylabel: str | None = None,
+    table: pd.DataFrame, title: str, column: str = "test_accuracy", by: str = "arm",
+    arms: Sequence[str] | None = None, labels: dict[str, str] | None = None, ylabel: str | None = None,
     ax: Axes | None = None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """A line for each arm: mean over the seeds of `column` against the share of weights kept.
 
     The band is the 95 % interval of the mean.  title: the finding.  arms: which, in this order; labels: their names.
     A column that is not in `columns.COLUMNS` is taken for a share, and drawn in percent.
     """
     arms = list(dict.fromkeys(table[by])) if arms is None else list(arms)
-    missing = [arm for arm in arms if arm not in set(table[by])]
-    if missing:
+    if missing := [arm for arm in arms if arm not in set(table[by])]:
         raise ValueError(f"no rows with {by} in {missing}: there are {sorted(table[by].unique())}")
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
@@ -73,8 +56,7 @@ def against_kept(
             line = points[points[by] == arm].sort_values("kept")
             _line(ax, 100 * line.kept, line, scale, i, (labels or {}).get(arm, arm))
         kept_axis(ax, 100 * points.kept.min())
-        ax.set_ylabel(of(column).label if ylabel is None else ylabel)
-        ax.set_title(title)
+        ax.set(ylabel=of(column).label if ylabel is None else ylabel, title=title)
         ax.legend()
     return fig
 
@@ -82,52 +64,36 @@ def against_kept(
 def kept_axis(ax: Axes, lowest: float) -> None:
     """A logarithmic axis of the share kept in percent, dense on the left as in the papers."""
     ticks = [tick for tick in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if tick >= lowest * 0.99]
-    ax.set_xscale("log")
-    ax.set_xlim(110, lowest * 0.9)
+    ax.set(xscale="log", xlim=(110, lowest * 0.9), xlabel=of("kept").label)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set_xlabel(of("kept").label)
 
 
 def intervals(
-    table: pd.DataFrame,
-    column: str,
-    title: str,
-    xlabel: str | None = None,
-    by: str = "arm",
-    scale: float | None = None,
-    labels: dict[str, str] | None = None,
-) -> Figure:
+    table: pd.DataFrame, column: str, title: str, xlabel: str | None = None, by: str = "arm",
+    scale: float | None = None, labels: dict[str, str] | None = None,
+) -> Figure:  # fmt: skip
     """A row for each arm: every seed as a dot, the mean and its 95 % interval above them."""
     scale = of(column).scale if scale is None else scale
     points = summary(table, column, by=(by,))
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots(figsize=(7.2, 0.7 * len(points) + 1.4))
         for i, point in enumerate(points.to_dict("records")):
-            values = scale * table.loc[table[by] == point[by], column]
-            ax.plot(values, [i + 0.18] * len(values), MARKERS[0], color=COLOURS[i % 7], alpha=0.35, markersize=4)
+            values, colour = scale * table.loc[table[by] == point[by], column], COLOURS[i % 7]
+            ax.plot(values, [i + 0.18] * len(values), MARKERS[0], color=colour, alpha=0.35, markersize=4)
             mean, low, high = (scale * point[key] for key in ("mean", "low", "high"))
-            ax.errorbar(
-                mean, i, xerr=[[mean - low], [high - mean]], fmt=MARKERS[i % 7], color=COLOURS[i % 7], capsize=4
-            )
+            ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt=MARKERS[i % 7], color=colour, capsize=4)
         ax.set_yticks(range(len(points)), [(labels or {}).get(name, name) for name in points[by]])
-        ax.set_ylim(len(points) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
-        ax.set_xlabel(of(column).label if xlabel is None else xlabel)
-        ax.set_title(title)
+        ax.set(ylim=(len(points) - 0.5, -0.5), xlabel=of(column).label if xlabel is None else xlabel, title=title)
     return fig
 
 
 def curves(
-    history: pd.DataFrame,
-    column: str,
-    title: str,
-    ylabel: str | None = None,
-    by: str = "arm",
-    scale: float | None = None,
-    labels: dict[str, str] | None = None,
-) -> Figure:
+    history: pd.DataFrame, column: str, title: str, ylabel: str | None = None, by: str = "arm",
+    scale: float | None = None, labels: dict[str, str] | None = None,
+) -> Figure:  # fmt: skip
     """A line for each arm over the iterations: mean over the seeds with its 95 % interval.
 
     history: `History.table()` of one or several arms, with a column `by`.
@@ -140,11 +106,9 @@ def curves(
         fig, ax = plt.subplots()
         for i, arm in enumerate(dict.fromkeys(points[by])):
             line = points[points[by] == arm]
-            name, markevery = (labels or {}).get(arm, arm), max(1, len(line) // 10)
-            _line(ax, line.iteration, line, scale, i, name, markevery)
-        ax.set_xlabel(of("iteration").label)
-        ax.set_ylabel(of(column).label if ylabel is None else ylabel)
-        ax.set_title(title)
+            _line(ax, line.iteration, line, scale, i, (labels or {}).get(arm, arm), max(1, len(line) // 10))
+        ylabel = of(column).label if ylabel is None else ylabel
+        ax.set(xlabel=of("iteration").label, ylabel=ylabel, title=title)
         ax.legend()
     return fig
 

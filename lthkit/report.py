@@ -72,22 +72,15 @@ class Verdict:
         shown = columns.of(self.column)
         margin = f"{shown.scale * self.margin:.{shown.digits}f}{shown.unit}"
         if self.kind == "equivalent":
-            margin = f"within {margin}"
-            words = {
-                "holds": f"{self.better} and {self.than} agree {margin}",
-                "contradicted": f"{self.better} and {self.than} do not agree {margin}",
-                "undecided": f"whether {self.better} and {self.than} agree {margin} is undecided",
-            }
+            holds = f"{self.better} and {self.than} agree within {margin}"
+            contradicted = f"{self.better} and {self.than} do not agree within {margin}"
+        elif self.margin:
+            holds = f"{self.better} is {shown.better} than {self.than} by more than {margin}"
+            contradicted = f"{self.better} is not {shown.better} than {self.than} by more than {margin}"
         else:
-            margin = f" by more than {margin}" if self.margin else ""
-            words = {
-                "holds": f"{self.better} is {shown.better} than {self.than}{margin}",
-                "contradicted": f"{self.better} is not {shown.better} than {self.than}{margin}"
-                if self.margin
-                else f"{self.better} is {shown.worse} than {self.than}",
-                "undecided": f"whether {self.better} is {shown.better} than {self.than}{margin} is undecided",
-            }
-        return words[self.status]
+            holds = f"{self.better} is {shown.better} than {self.than}"
+            contradicted = f"{self.better} is {shown.worse} than {self.than}"
+        return {"holds": holds, "contradicted": contradicted, "undecided": f"whether {holds} is undecided"}[self.status]
 
     def to_dict(self) -> dict:
         """All fields and the derived texts, as plain JSON values."""
@@ -96,8 +89,7 @@ class Verdict:
     def __str__(self) -> str:
         lines = [f"{self.status.upper()}: {self.claim or self.finding}"]
         if self.kind != "exact":
-            lines.append(f"  {self.sentence}")
-            lines.append(f"  interval at {100 * self.confidence:.3f} %, p = {self.p:.2g}")
+            lines += [f"  {self.sentence}", f"  interval at {100 * self.confidence:.3f} %, p = {self.p:.2g}"]
         if self.scope:
             lines.append(f"  scope: {self.scope}")
         return "\n".join(lines)
@@ -106,19 +98,9 @@ class Verdict:
 
 
 def compare(
-    table: pd.DataFrame,
-    column: str,
-    by: str,
-    better: str,
-    than: str,
-    margin: float = 0.0,
-    kind: str = "better",
-    at_round: int | None = None,
-    claim: str = "",
-    scope: str = "",
-    source: str = "",
-    confidence: float = CONFIDENCE,
-) -> Verdict:
+    table: pd.DataFrame, column: str, by: str, better: str, than: str, margin: float = 0.0, kind: str = "better",
+    at_round: int | None = None, claim: str = "", scope: str = "", source: str = "", confidence: float = CONFIDENCE,
+) -> Verdict:  # fmt: skip
     """Judge a claim about two arms, paired over their seeds, by Student's interval of the mean difference.
 
     kind "better": `column` of arm `better` exceeds that of `than` by more than `margin`; for a column where less is
@@ -142,12 +124,12 @@ def compare(
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     low, high = mean - half, mean + half
     if kind == "better":
-        status = "holds" if low > margin else "contradicted" if high < margin else "undecided"
-        p = _p(mean - margin, error, n)
+        inside, outside, distance = low > margin, high < margin, mean - margin
     else:
         inside, outside = low > -margin and high < margin, low > margin or high < -margin
-        status = "holds" if inside else "contradicted" if outside else "undecided"
-        p = _p(margin - abs(mean), error, n)
+        distance = margin - abs(mean)
+    status = "holds" if inside else "contradicted" if outside else "undecided"
+    p = float(2 * stats.t.sf(abs(distance) / error, n - 1)) if error else float(distance == 0)  # two-sided
     if sign < 0:
         mean, low, high = -mean, -high, -low  # shown in the column's own direction
     return Verdict(kind, status, claim, scope, source, column, better, than, margin, n, mean, low, high, confidence, p)
@@ -186,10 +168,8 @@ def interval(values, confidence: float = 0.95) -> tuple[float, float, float]:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
         raise ValueError(f"an interval needs at least two numbers and no NaN, got {values}")
-    mean = float(values.mean())
-    half = (
-        float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    )
+    n, mean = len(values), float(values.mean())
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
@@ -211,10 +191,9 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
     if better == than:
         raise ValueError(f"cannot compare {better!r} with itself")
     if at_round is not None:
-        if at_round not in set(table["round"]):
-            raise ValueError(
-                f"no rows of round {at_round}: there are rounds {sorted(table['round'].unique().tolist())}"
-            )
+        rounds = sorted(table["round"].unique().tolist())
+        if at_round not in rounds:
+            raise ValueError(f"no rows of round {at_round}: there are rounds {rounds}")
         table = table[table["round"] == at_round]
     sides = []
     for arm in (better, than):
@@ -225,12 +204,10 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
         if rows["seed"].duplicated().any():
             raise ValueError(f"{by}={arm!r} has several rows a seed: choose one with at_round=…")
         values = pd.to_numeric(rows.set_index("seed")[column], errors="coerce").astype(float).sort_index()
-        if not np.isfinite(values).all():
-            bad = values.index[~np.isfinite(values)].tolist()
+        if bad := values.index[~np.isfinite(values)].tolist():
             raise ValueError(f"{column!r} is NaN, infinite or no number for seeds {bad} of {by}={arm!r}")
         sides.append(values)
-    if not sides[0].index.equals(sides[1].index):
-        alone = sorted(set(sides[0].index) ^ set(sides[1].index))
+    if alone := sorted(set(sides[0].index) ^ set(sides[1].index)):
         raise ValueError(f"seeds {alone} are in one arm only: a paired comparison needs both")
     difference = sides[0] - sides[1]
     if len(difference) < 3:
@@ -239,13 +216,5 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
 
 
 def _need(table: pd.DataFrame, needed: list[str]) -> None:
-    missing = [column for column in needed if column not in table]
-    if missing:
+    if missing := [column for column in needed if column not in table]:
         raise ValueError(f"no column {', '.join(map(repr, missing))} in the table: it has {list(table.columns)}")
-
-
-def _p(distance: float, error: float, n: int) -> float:
-    """Two-sided p of a mean that lies `distance` from the margin."""
-    if error == 0:
-        return 0.0 if distance else 1.0
-    return float(2 * stats.t.sf(abs(distance) / error, n - 1))

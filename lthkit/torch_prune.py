@@ -48,10 +48,7 @@ def read(module: nn.Module) -> Masks:
 def _layer(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The layer that owns a weight, and the weight's name in it."""
     path, _, tensor = name.rpartition(".")
-    try:
-        layer = module.get_submodule(path)
-    except AttributeError:
-        layer = None
+    layer = dict(module.named_modules(remove_duplicate=False)).get(path)
     if layer is None or _stored(layer, tensor) is None:
         known = [n.removesuffix("_orig") for n, p in module.named_parameters() if p.dim() > 1]
         raise ValueError(f"the module has no weight {name!r}: it has {known}")
@@ -71,17 +68,15 @@ def _check_shared(module: nn.Module, masks: Masks) -> None:
         owners.setdefault(id(parameter), []).append(name.removesuffix("_orig"))
     for names in owners.values():
         if len(names) > 1 and set(names) & set(masks):
-            raise ValueError(
-                f"{' and '.join(names)} are one shared parameter, which torch.nn.utils.prune cannot mask: untie them"
-            )
+            shared = f"{' and '.join(names)} are one shared parameter"
+            raise ValueError(f"{shared}, which torch.nn.utils.prune cannot mask: untie them")
 
 
 def _check_mask(name: str, layer: nn.Module, tensor: str, mask: Tensor) -> None:
     weight = _stored(layer, tensor)
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise ValueError(
-            f"mask {name!r} must be a torch.bool tensor, got {getattr(mask, 'dtype', type(mask).__name__)}"
-        )
+        found = getattr(mask, "dtype", type(mask).__name__)
+        raise ValueError(f"mask {name!r} must be a torch.bool tensor, got {found}")
     if mask.shape != weight.shape:
         hint = ": take one replicate, as in mask[0]" if mask.shape[1:] == weight.shape else ""
         raise ValueError(f"mask {name!r} has shape {tuple(mask.shape)}, its weight {tuple(weight.shape)}{hint}")

@@ -18,7 +18,7 @@ from lthkit.report import compare
 from .oracles import pairs
 
 LABS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-KEYS = {"arm", "seed", "round", "layer", "chosen", "censored"}  # which row it is, and flags
+KEYS = {"arm", "seed", "round", "layer", "chosen", "censored", "diverged"}  # which row it is, and flags
 
 
 def test_every_column_of_every_table_is_known():

@@ -59,61 +59,91 @@ TABLE += [(starts, name) for name in actions.MASK_1]
 TABLE += [(zeroed, name) for name in actions.MASK_0]
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("call, name", TABLE, ids=[f"{call.__name__}-{name}" for call, name in TABLE])
-def test_every_criterion_and_action_keeps_the_contract(call, name, dtype, rough, device):
-    initial, final, kept = world(dtype, device, rough)
-    before = clone(initial), clone(final), clone(kept)
-    found = call(name, initial, final, kept, SEEDS)
+def of_each(table):
+    """A test's parameters: (call, name, world) for all criteria and actions of the table, in all worlds."""
 
-    # names, shapes, dtypes
+    def decorate(test):
+        ids = [f"{call.__name__}-{name}" for call, name in table]
+        test = pytest.mark.parametrize("call, name", table, ids=ids)(test)
+        test = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])(test)
+        test = pytest.mark.parametrize("rough", [False, True], ids=["smooth", "rough"])(test)
+        return pytest.mark.parametrize("device", DEVICES)(test)
+
+    return decorate
+
+
+@of_each(TABLE)
+def test_names_shapes_and_dtypes(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
+    found = call(name, initial, final, kept, SEEDS)
     if call is scores:
         assert set(found) == set(kept)
     else:
         assert list(found)[: len(initial)] == list(initial)
         assert all(found[layer].dtype == dtype for layer in found)
-    for layer, value in found.items():
-        assert value.shape == final[layer.removeprefix("frozen ")].shape
-        assert value.is_floating_point() and not value.isnan().any()
-        assert value.device == final["fc1.weight"].device and not value.requires_grad
-        assert call is scores or value.isfinite().all()
     if call is zeroed:
         assert {f"frozen {layer}" for layer in kept} == set(found) - set(initial)
+    for layer, value in found.items():
+        assert value.shape == final[layer.removeprefix("frozen ")].shape
+        assert value.is_floating_point() and value.device == final["fc1.weight"].device and not value.requires_grad
 
-    # biases are those of before the draw, the training or the action; pruned weights are what the mask-0 action says
-    biases = {layer: value for layer, value in found.items() if layer in set(initial) - set(kept)}
-    if call is starts:
-        own = final if name == "continue" else initial
-        unpruned = {layer: own[layer] for layer in biases}
-        drawn = {layer: torch.zeros_like(value) for layer, value in biases.items()}
-        assert same_bits(biases, drawn if name.endswith("reinit") else unpruned)
-    if call is zeroed:
-        assert same_bits(biases, {layer: initial[layer] for layer in biases})
-        effective = training.effective({n: found[n] for n in initial}, kept, {n: found[f"frozen {n}"] for n in kept})
-        for layer, mask in kept.items():
-            allowed = (effective[layer] == 0) | (effective[layer] == initial[layer])
-            assert allowed[~mask].all()
 
-    # inputs unchanged, and no memory shared that training could write to
+@of_each(TABLE)
+def test_no_value_is_nan_and_no_weight_infinite(call, name, dtype, rough, device):
+    found = call(name, *world(dtype, device, rough), SEEDS)
+    assert not any(value.isnan().any() for value in found.values())
+    assert call is scores or all(value.isfinite().all() for value in found.values())
+
+
+@of_each([(call, name) for call, name in TABLE if call is starts])
+def test_biases_are_those_of_before_the_draw_or_the_training(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
+    found = call(name, initial, final, kept, SEEDS)
+    own = final if name == "continue" else initial
+    for layer in set(initial) - set(kept):
+        expected = torch.zeros_like(own[layer]) if name.endswith("reinit") else own[layer]
+        assert torch.equal(found[layer], expected)
+
+
+@of_each([(call, name) for call, name in TABLE if call is zeroed])
+def test_pruned_weights_are_0_or_their_first_value_and_biases_stay(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
+    found = call(name, initial, final, kept, SEEDS)
+    assert all(torch.equal(found[layer], initial[layer]) for layer in set(initial) - set(kept))
+    effective = training.effective({n: found[n] for n in initial}, kept, {n: found[f"frozen {n}"] for n in kept})
+    for layer, mask in kept.items():
+        allowed = (effective[layer] == 0) | (effective[layer] == initial[layer])
+        assert allowed[~mask].all()
+
+
+@of_each(TABLE)
+def test_the_inputs_are_not_changed(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
+    before = clone(initial), clone(final), clone(kept)
+    found = call(name, initial, final, kept, SEEDS)
     assert same_bits(initial, before[0]) and same_bits(final, before[1]) and same_bits(kept, before[2])
-    first = clone(found)
-    if call is not scores:
+    if call is not scores:  # nor is memory shared that training could write to
         for value in found.values():
             value.fill_(math.nan)
         assert same_bits(initial, before[0]) and same_bits(final, before[1])
 
-    # equal generators, equal results, whatever torch's global generator says
+
+@of_each(TABLE)
+def test_equal_generators_give_equal_results_whatever_the_global_one_says(call, name, dtype, rough, device):
+    first = call(name, *world(dtype, device, rough), SEEDS)
     torch.manual_seed(7)
     state = torch.get_rng_state()
-    assert same_bits(call(name, initial, final, kept, SEEDS), first)
+    assert same_bits(call(name, *world(dtype, device, rough), SEEDS), first)
     assert torch.equal(torch.get_rng_state(), state)
 
-    # a replicate alone gives what it gives in a stack
+
+@of_each(TABLE)
+def test_a_replicate_alone_gives_what_it_gives_in_a_stack(call, name, dtype, rough, device):
+    initial, final, kept = world(dtype, device, rough)
+    found = call(name, initial, final, kept, SEEDS)
     for k, seed in enumerate(SEEDS):
         one = call(name, alone(initial, k), alone(final, k), alone(kept, k), [seed])
-        assert same_bits(one, alone(first, k))
+        assert same_bits(one, alone(found, k))
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])

@@ -21,21 +21,9 @@ __all__ = ["CRITERIA", "Criterion", "Evidence"]
 Criterion = Callable[[Evidence], dict[str, Tensor]]
 
 CRITERIA: dict[str, Criterion] = {
-    "large_final": large_final,
-    "small_final": small_final,
-    "large_init": large_init,
-    "small_init": small_init,
-    "large_init_large_final": large_init_large_final,
-    "small_init_small_final": small_init_small_final,
-    "magnitude_increase": magnitude_increase,
-    "movement": movement,
-    "random": random,
-    "large_final_same_sign": large_final_same_sign,
-    "magnitude_increase_same_sign": magnitude_increase_same_sign,
-    "magnitude": large_final,
-    "gradient": gradient,
-    "snip": snip,
-    "grasp": grasp,
-    "fisher": fisher,
-    "synflow": synflow,
-}
+    "large_final": large_final, "small_final": small_final, "large_init": large_init, "small_init": small_init,
+    "large_init_large_final": large_init_large_final, "small_init_small_final": small_init_small_final,
+    "magnitude_increase": magnitude_increase, "movement": movement, "random": random,
+    "large_final_same_sign": large_final_same_sign, "magnitude_increase_same_sign": magnitude_increase_same_sign,
+    "magnitude": large_final, "gradient": gradient, "snip": snip, "grasp": grasp, "fisher": fisher, "synflow": synflow,
+}  # fmt: skip

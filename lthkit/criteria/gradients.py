@@ -57,17 +57,14 @@ def _replicates(evidence: Evidence) -> Iterator[Evidence]:
 @_alone
 def gradient(one: Evidence) -> Params:
     """The accumulated gradient at the initial weights: the sum over the training batches of |∂L/∂wi|."""
-    total = {name: torch.zeros_like(one.initial[name]) for name in one.masks}
-    for x, y in _batches(one):
-        for name, value in _gradient(one, x, y)[1].items():
-            total[name] += value.abs()
-    return total
+    return _total(one, _batches(one), lambda value, share: value.abs())
 
 
 @_alone
 def snip(one: Evidence) -> Params:
     """|g · wi|, g the gradient of the mean loss over all training images (Lee et al. 2019)."""
-    return {name: (value * one.initial[name]).abs() for name, value in _mean_gradient(one, _batches(one)).items()}
+    g = _total(one, _batches(one), torch.mul)
+    return {name: (value * one.initial[name]).abs() for name, value in g.items()}
 
 
 @_alone
@@ -78,7 +75,7 @@ def grasp(one: Evidence) -> Params:
     removes the highest −wi · (Hg).
     """
     batches = _batches(one)
-    g = {name: value * one.masks[name] for name, value in _mean_gradient(one, batches).items()}
+    g = {name: value * one.masks[name] for name, value in _total(one, batches, torch.mul).items()}
     product = {name: torch.zeros_like(value) for name, value in g.items()}
     for x, y in batches:
         leaves, by_batch = _gradient(one, x, y, create_graph=True)
@@ -91,7 +88,7 @@ def grasp(one: Evidence) -> Params:
 
 @_alone
 def fisher(one: Evidence) -> Params:
-    """½ · F · wf², F the diagonal of the Fisher matrix at the trained weights (LeCun et al. 1990, with F for the Hessian).
+    """½ · F · wf², F the diagonal of the Fisher matrix at the trained weights (LeCun et al. 1990, F for the Hessian).
 
     F is the *true* Fisher matrix, with labels as the network predicts them, not the empirical one of the real labels:
     its diagonal is that of the Gauss-Newton matrix, for ReLU networks that of the Hessian itself, which real labels
@@ -117,10 +114,11 @@ def fisher(one: Evidence) -> Params:
 def synflow(one: Evidence) -> Params:
     """The order in which iterative SynFlow removes the weights (Tanaka et al. 2020); no images, no labels.
 
-    Its synaptic flow |w · ∂R/∂w|, R the sum of the logits of the network with |w| for an image of ones, must be computed
-    anew after each small step.  So `STEPS` steps are taken here, each removing the same share of the weights left, from
-    all layers together; the score is the step that removes a weight, plus its place within that step.  A mask at any
-    rate, pruned with scope="global", is then the mask of an iteration that stops there.  In float64: R overflows early.
+    Its synaptic flow |w · ∂R/∂w|, R the sum of the logits of the network with |w| for an image of ones, must be
+    computed anew after each small step.  So `STEPS` steps are taken here, each removing the same share of the weights
+    left, from all layers together; the score is the step that removes a weight, plus its place within that step.  A
+    mask at any rate, pruned with scope="global", is then the mask of an iteration that stops there.  In float64: R
+    overflows early.
     """
     flow = _synaptic_flow(one, alive := one.masks)
     scores = {name: torch.zeros_like(value) for name, value in flow.items()}
@@ -158,11 +156,12 @@ def _gradient(one: Evidence, x: Tensor, y: Tensor, create_graph: bool = False) -
     return leaves, dict(zip(leaves, _differentiate(loss, leaves, create_graph), strict=True))
 
 
-def _mean_gradient(one: Evidence, batches: list[tuple[Tensor, Tensor]]) -> Params:
+def _total(one: Evidence, batches, term: Callable[[Tensor, float], Tensor]) -> Params:
+    """Sum over the batches of term(gradient, share of the images in this batch); with `torch.mul` the mean gradient."""
     total = {name: torch.zeros_like(one.initial[name]) for name in one.masks}
     for x, y in batches:
         for name, value in _gradient(one, x, y)[1].items():
-            total[name] += value * (y.shape[1] / len(one.data.train_y))
+            total[name] += term(value, y.shape[1] / len(one.data.train_y))
     return total
 
 

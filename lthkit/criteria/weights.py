@@ -66,11 +66,11 @@ def magnitude_increase_same_sign(evidence: Evidence) -> dict[str, Tensor]:
 
 def random(evidence: Evidence) -> dict[str, Tensor]:
     """A uniform draw in [0, 1) for each weight."""
-    scores = {}
-    for name, mask in evidence.masks.items():
-        draws = [torch.rand(mask.shape[1:], generator=generator) for generator in evidence.generators]
-        scores[name] = torch.stack(draws).to(mask.device)  # [R, …]
-    return scores
+
+    def draw(mask: Tensor) -> Tensor:  # [R, …]
+        return torch.stack([torch.rand(mask.shape[1:], generator=each) for each in evidence.generators]).to(mask.device)
+
+    return {name: draw(mask) for name, mask in evidence.masks.items()}
 
 
 def _same_sign(wi: Tensor, wf: Tensor, score: Tensor) -> Tensor:

@@ -32,9 +32,8 @@ class Ticket:
 
     def params(self) -> Params:
         """Effective parameters {name: [1, …]}: the initial values, and those of `frozen` or 0 where pruned."""
-        frozen = {name: value.unsqueeze(0) for name, value in (self.frozen or {}).items()}
-        masks = {name: mask.unsqueeze(0) for name, mask in self.masks.items()}
-        return effective({name: value.unsqueeze(0) for name, value in self.initial.items()}, masks, frozen)
+        parts = (self.initial, self.masks, self.frozen or {})
+        return effective(*({name: value.unsqueeze(0) for name, value in part.items()} for part in parts))
 
     def to_module(self) -> nn.Module:
         """An ordinary module whose weights are pruned by `torch.nn.utils.prune`: `weight_orig` and `weight_mask`.

@@ -43,8 +43,17 @@ class Network:
         return self.draw(streams(as_seeds(seeds), "init"))
 
     def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        """One fresh draw for each generator, from this network's own law."""
-        raise NotImplementedError
+        """One fresh draw for each generator, from this network's own law.
+
+        Unless a network says otherwise: Glorot-normal weights (Glorot & Bengio 2010), all other parameters 0.
+        """
+        params = {n: torch.zeros(len(generators), *shape, dtype=torch.float32) for n, shape in self.shapes.items()}
+        for k, generator in enumerate(generators):
+            for name in self.prunable:
+                n_out, n_in, *kernel = self.shapes[name]
+                std = math.sqrt(2 / ((n_in + n_out) * math.prod(kernel)))
+                params[name][k].normal_(0, std, generator=generator)
+        return params
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         """Logits [R, B, classes] for images [B, C, H, W] shared by all replicates, or [R, B, C, H, W] of their own.
@@ -96,9 +105,8 @@ class Network:
         like = params[self.prunable[0]]
         for name, value in params.items():
             if tuple(value.shape[1:]) != tuple(self.shapes[name]):
-                raise ValueError(
-                    f"{name!r} must be [R, {', '.join(map(str, self.shapes[name]))}], got {list(value.shape)}"
-                )
+                shape = ", ".join(map(str, self.shapes[name]))
+                raise ValueError(f"{name!r} must be [R, {shape}], got {list(value.shape)}")
             if not value.is_floating_point() and name not in self.buffers:
                 raise ValueError(f"{name!r} must be floating point, got {value.dtype}")
             if name not in self.buffers and (value.dtype, value.device) != (like.dtype, like.device):
@@ -115,9 +123,8 @@ class Network:
             if masks is None or name not in masks:
                 raise ValueError(f"frozen {name!r} has no mask: pass masks, or leave it out")
             if value.shape != params[name].shape:
-                raise ValueError(
-                    f"frozen {name!r} has shape {list(value.shape)}, its weight {list(params[name].shape)}"
-                )
+                found = f"frozen {name!r} has shape {list(value.shape)}"
+                raise ValueError(f"{found}, its weight {list(params[name].shape)}")
             if value.dtype != like.dtype:
                 raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
         found = effective({name: params[name].detach() for name in self.shapes}, masks, frozen)
@@ -135,23 +142,9 @@ class Network:
             shape = list(data.image_shape)
             raise ValueError(f"{self.name} does not take the images of {data.name!r}, {shape}: {error}") from error
         if classes < data.classes:
-            raise ValueError(
-                f"{self.name} has {classes} outputs, too few for the {data.classes} classes of {data.name!r}"
-            )
+            needed = f"{data.classes} classes of {data.name!r}"
+            raise ValueError(f"{self.name} has {classes} outputs, too few for the {needed}")
 
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)
         return f"{type(self).__name__}({self.name!r}: {weights:,} prunable weights in {len(self.prunable)} layers)"
-
-
-def glorot_normal(
-    shapes: dict[str, tuple[int, ...]], weights: Sequence[str], generators: Sequence[torch.Generator]
-) -> Params:
-    """Glorot-normal weights (Glorot & Bengio 2010), one draw for each generator; all other parameters are 0."""
-    params = {name: torch.zeros(len(generators), *shape, dtype=torch.float32) for name, shape in shapes.items()}
-    for k, generator in enumerate(generators):
-        for name in weights:
-            n_out, n_in, *kernel = shapes[name]
-            std = math.sqrt(2 / ((n_in + n_out) * math.prod(kernel)))
-            params[name][k].normal_(0, std, generator=generator)
-    return params

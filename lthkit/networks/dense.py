@@ -3,12 +3,13 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
 from lthkit.data import Dataset
-from lthkit.networks.base import Network, Step, glorot_normal
+from lthkit.networks.base import Network, Step
 from lthkit.stacks import Params
 
 
@@ -26,9 +27,6 @@ class Dense(Network):
             shapes[f"{layer}.weight"], shapes[f"{layer}.bias"] = (n_out, n_in), (n_out,)
             rates[f"{layer}.weight"] = 1.0 if layer != self.layers[-1] else 0.5
         super().__init__(name, shapes, rates)
-
-    def draw(self, generators: Sequence[torch.Generator]) -> Params:
-        return glorot_normal(self.shapes, self.prunable, generators)
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         replicates = params[self.prunable[0]].shape[0]
@@ -55,15 +53,12 @@ class Dense(Network):
         weight_grads, bias_grads = [grads[f"{n}weight"] for n in layers], [grads[f"{n}bias"] for n in layers]
         transposed = [weight.mT for weight in weights]  # [R, in, out]
         replicates, last = len(weights[0]), len(weights) - 1
-        by_batch: dict[int, _Buffers] = {}
+        buffers_at = cache(partial(_Buffers, weights))  # made once a batch size
         # Bound once, overload named: at batches of 60 the look-up costs as much as the smaller products.
         threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
         def step(x: Tensor, y: Tensor) -> Tensor:
-            batch = x.shape[1]
-            if batch not in by_batch:
-                by_batch[batch] = _Buffers(weights, batch)
-            buffers = by_batch[batch]
+            buffers = buffers_at(x.shape[1])
             outputs, deltas, label_grad = buffers.outputs, buffers.deltas, buffers.label_grad
 
             inputs = [x.flatten(2), *outputs[:-1]]  # [R, B, in]
@@ -96,9 +91,8 @@ class _Buffers:
     """
 
     def __init__(self, weights: list[Tensor], batch: int):
-        self.outputs, self.deltas = (
-            [weight.new_empty(len(weight), batch, weight.shape[1]) for weight in weights] for _ in range(2)
-        )
+        self.outputs = [weight.new_empty(len(weight), batch, weight.shape[1]) for weight in weights]
+        self.deltas = [torch.empty_like(output) for output in self.outputs]
         self.label_grad = torch.empty_like(self.outputs[-1])
         self.label_grads = torch.eye(weights[-1].shape[1]).to(self.label_grad) / -batch
 

@@ -54,9 +54,8 @@ class ModuleNetwork(Network):
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         self.template.train(training)
-        replicates = range(len(next(iter(params.values()))))
         logits = []
-        for k in replicates:
+        for k in range(len(next(iter(params.values())))):
             check_stop()
             state = {name: value[k] for name, value in params.items()}
             logits.append(functional_call(self.template, state, (x if x.dim() == 4 else x[k],)))
@@ -85,10 +84,8 @@ def from_module(factory: Callable[[], nn.Module]) -> Network:
     factory.
     """
     if isinstance(factory, nn.Module) or not callable(factory):
-        raise TypeError(
-            f"from_module needs a function that makes a new module, got {type(factory).__name__}: pass a class, or a "
-            "lambda, as in from_module(lambda: Net(10))"
-        )
+        remedy = "pass a class, or a lambda, as in from_module(lambda: Net(10))"
+        raise TypeError(f"from_module needs a function that makes a new module, got {type(factory).__name__}: {remedy}")
     return ModuleNetwork(factory)
 
 
@@ -115,10 +112,7 @@ def _check_module(module: nn.Module) -> None:
     for name, layer in module.named_modules():
         share = getattr(layer, "dropout", 0)  # of attention and recurrent layers
         if (isinstance(layer, DRAWS) and getattr(layer, "p", 1) > 0) or (isinstance(share, float) and share > 0):
-            raise ValueError(
-                f"{name!r} is {type(layer).__name__}, which draws from the global random state: set its dropout to 0, or "
-                "leave it out"
-            )
-    pruned = [name for name, _ in module.named_buffers() if name.endswith("weight_mask")]
-    if pruned:
+            found = f"{name!r} is {type(layer).__name__}, which draws from the global random state"
+            raise ValueError(f"{found}: set its dropout to 0, or leave it out")
+    if pruned := [name for name, _ in module.named_buffers() if name.endswith("weight_mask")]:
         raise ValueError(f"the module is pruned already ({pruned[0]}): pass its masks to fit, after prune.remove")

@@ -40,7 +40,7 @@ class Bernoulli(MaskLearner):
         self.flat_grads.mul_(p)
         self.flat_grads.addcmul_(self.flat_grads, p, value=-1)
 
-    def values(self) -> Params:
+    def snapshot(self) -> Params:
         """The probabilities."""
         return {name: logit.sigmoid() for name, logit in self.numbers.items()}
 
@@ -84,15 +84,13 @@ def learn(
     probabilities, buffers, history, shares, snapshots = method.learn(Bernoulli, start)
     method.weights |= buffers
     masks = {name: p > 0.5 for name, p in probabilities.items()}
-    drawn = method.means(drawn_masks(probabilities, method.seeds, draw) for draw in range(DRAWS))
-    thresholded = method.means([masks])
-    columns = {column: drawn[column] for column in ("val_accuracy", "test_accuracy")}
-    columns |= {f"{column}_thresholded": thresholded[column] for column in columns}
-    columns["kept_mean"] = method.overall({name: _share(p) for name, p in probabilities.items()})
-    columns |= {"kept_sampled": drawn["kept"], "kept_thresholded": thresholded["kept"]}
+    columns = method.means(drawn_masks(probabilities, method.seeds, draw) for draw in range(DRAWS))
+    thresholded = {f"{column}_thresholded": value for column, value in method.means([masks]).items()}
+    kept = {"kept_mean": method.overall({name: _share(p) for name, p in probabilities.items()})}
+    kept |= {"kept_sampled": columns.pop("kept"), "kept_thresholded": thresholded.pop("kept_thresholded")}
     return Learned(
-        network, tuple(method.seeds), method.weights, masks, rescale, method.rows(columns), history, shares,
-        probabilities, snapshots, time.perf_counter() - method.began,
+        network, tuple(method.seeds), method.weights, masks, rescale, method.rows(columns | thresholded | kept),
+        history, shares, probabilities, snapshots, time.perf_counter() - method.began,
     )  # fmt: skip
 
 

@@ -76,8 +76,7 @@ def by_criterion(
         val = evaluate(network, params, data.val_x, data.val_y)[1]
         test = evaluate(network, params, data.test_x, data.test_y)[1]
         columns = {"kept_overall": 1 - sparsity(masks)["overall"], "val_accuracy": val, "test_accuracy": test}
-        values = {name: column.cpu().numpy() for name, column in columns.items()}
-        tables.append(pd.DataFrame({"seed": seeds, "kept": share, **values}))
+        tables.append(pd.DataFrame({"seed": seeds, "kept": share, **{n: c.cpu().numpy() for n, c in columns.items()}}))
         if best is None or val.mean() > best[0]:
             best = (val.mean(), share, masks)
     table = pd.concat(tables, ignore_index=True)

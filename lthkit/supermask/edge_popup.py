@@ -36,7 +36,7 @@ class Scores(MaskLearner):
         """Straight through the choice to |score|, then to the score: its sign."""
         self.flat_grads.mul_(torch.sign(self.flat, out=self.flat_effective))
 
-    def values(self) -> Params:
+    def snapshot(self) -> Params:
         """The scores."""
         return {name: scores.clone() for name, scores in self.numbers.items()}
 
@@ -61,32 +61,27 @@ def edge_popup(
     start = _first_scores(network, method.weights, method.seeds)
     scores, buffers, history, shares, snapshots = method.learn(lambda *given: Scores(*given, counts), start)
     method.weights |= buffers
-    masks = {}
-    for name, value in scores.items():
-        masks[name] = torch.zeros_like(value, dtype=torch.bool)
-        top_k(value, counts[name], masks[name])
+    masks = {n: top_k(value, counts[n], torch.zeros_like(value, dtype=torch.bool)) for n, value in scores.items()}
     return Learned(
         network, tuple(method.seeds), method.weights, masks, rescale, method.rows(method.means([masks])), history,
         shares, None, snapshots, time.perf_counter() - method.began,
     )  # fmt: skip
 
 
-def top_k(scores: Tensor, count: int, out: Tensor) -> None:
+def top_k(scores: Tensor, count: int, out: Tensor) -> Tensor:
     """Set out [R, …] to 1 at each replicate's `count` largest |score|, to 0 elsewhere."""
     best = scores.flatten(1).abs().topk(count, sorted=False).indices  # [R, count]
-    out.zero_().flatten(1).scatter_(1, best, 1)
+    return out.zero_().flatten(1).scatter_(1, best, 1).view(out.shape)
 
 
 def _counts(network: Network, kept: float | dict[str, float]) -> dict[str, int]:
     """How many weights each layer keeps, at least one."""
     if isinstance(kept, dict) and set(kept) != set(network.prunable):
         raise ValueError(f"kept must name every prunable layer {list(network.prunable)}, got {list(kept)}")
-    counts = {}
-    for name in network.prunable:
-        value = kept[name] if isinstance(kept, dict) else kept
-        check_kept(value)
-        counts[name] = max(1, round(value * math.prod(network.shapes[name])))
-    return counts
+    shares = kept if isinstance(kept, dict) else dict.fromkeys(network.prunable, kept)
+    for share in shares.values():
+        check_kept(share)
+    return {name: max(1, round(shares[name] * math.prod(network.shapes[name]))) for name in network.prunable}
 
 
 def _first_scores(network: Network, frozen: Params, seeds: Sequence[int]) -> Params:

@@ -53,8 +53,8 @@ class MaskLearner:
     """Numbers by which weights are kept, one for each; the weights themselves stay frozen.
 
     A method says how a mask follows from the numbers (`draw`), how its gradient passes straight through (`backward`),
-    what is brought home (`values`), and which shares of a layer it counts (`shares`).  Buffers of the weights' size are
-    what a large network has no room for, so there are two beside the numbers: `effective` holds a drawn mask, then the
+    what is brought home (`snapshot`), and which shares of a layer it counts (`shares`).  A large network has no room to
+    spare, so there are two buffers of the weights' size beside the numbers: `effective` holds a drawn mask, then the
     effective weight that it makes; `grads` is free until the gradient comes.
     varies: whether the count that a layer keeps does.
     """
@@ -63,7 +63,7 @@ class MaskLearner:
 
     def __init__(self, weights: Params, start: Params, seeds: Sequence[int], method: "Method"):
         network, settings = method.network, method.settings
-        self.method, self.names = method, list(start)
+        self.method = method
         self.flat, self.numbers = flatten(start)
         self.flat_grads, self.grads = flatten(start)
         self.flat_effective, self.effective = flatten(start)
@@ -80,15 +80,12 @@ class MaskLearner:
 
     def draw(self, generators: Sequence[torch.Generator]) -> None:
         """Write a mask of zeros and ones into `effective`; may write into `grads`."""
-        raise NotImplementedError
 
     def backward(self) -> None:
         """Turn dL/dmask in `flat_grads` into dL/dnumber, in place; may write into `flat_effective`."""
-        raise NotImplementedError
 
-    def values(self) -> Params:
+    def snapshot(self) -> Params:
         """What the numbers mean, as a copy."""
-        raise NotImplementedError
 
     def shares(self) -> dict[str, Params]:
         """Right after `draw`: {column: {name: [R]}}; may write into `grads`."""
@@ -109,11 +106,8 @@ class MaskLearner:
         self._to_weights()
         return self.method.accuracies(self.params) | shares
 
-    def snapshot(self) -> Params:
-        return self.values()
-
     def result(self) -> Params:
-        return self.values() | self.buffers
+        return self.snapshot() | self.buffers
 
     def state(self) -> Params:
         return {**self.buffers, "": self.flat, **self.update.state()}

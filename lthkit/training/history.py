@@ -52,15 +52,10 @@ class History:
 
     def table(self) -> pd.DataFrame:
         """A row per (seed, check): seed iteration train_loss val_loss val_accuracy test_accuracy."""
-        checks = len(self.iterations)
         columns = ("train_loss", "val_loss", "val_accuracy", "test_accuracy")
-        return pd.DataFrame(
-            {
-                "seed": [seed for seed in self.seeds for _ in range(checks)],
-                "iteration": self.iterations.tolist() * len(self.seeds),
-                **{column: getattr(self, column).flatten().tolist() for column in columns},
-            }
-        )
+        found = {"seed": [seed for seed in self.seeds for _ in self.iterations]}
+        found["iteration"] = self.iterations.tolist() * len(self.seeds)
+        return pd.DataFrame(found | {column: getattr(self, column).flatten().tolist() for column in columns})
 
 
 @dataclass(frozen=True)

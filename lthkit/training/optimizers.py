@@ -17,8 +17,7 @@ class Optimizer:
     """
 
     def __init__(self, name: str, flat: Tensor, grads: Tensor, momentum: float = 0.9, weight_decay: float = 0.0):
-        self.rule = OPTIMIZERS[name]
-        self.flat, self.grads = flat, grads
+        self.rule, self.flat, self.grads = OPTIMIZERS[name], flat, grads
         self.momentum, self.weight_decay = momentum, weight_decay
         self.steps = torch.zeros((), dtype=torch.float32, device=flat.device)
         self.moments = [torch.zeros_like(flat) for _ in self.rule.moments]

@@ -39,8 +39,7 @@ class Weights:
         self.params = params | buffers
         self.differentiate = network.differentiator(self.params, grads)
         self.test_curve, self.best = settings.test_curve, clone(self.params)
-        replicates = len(start[network.prunable[0]])
-        self.best_loss = torch.full((replicates,), math.inf, dtype=torch.float64, device=self.flat.device)
+        self.best_loss = self.flat.new_full((len(start[network.prunable[0]]),), math.inf, dtype=torch.float64)
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
         loss = self.differentiate(x, y)

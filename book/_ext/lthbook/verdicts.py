@@ -16,7 +16,7 @@ def badge(status: str) -> str:
     return f'<span class="lth-badge lth-{status}">{symbol} {status}</span>'
 
 
-def evidence(verdict: dict) -> str:
+def grounds(verdict: dict) -> str:
     """How the claim was decided, in a few words."""
     if verdict["kind"] == "exact":
         return "exact: the lab asserts it"
@@ -30,7 +30,7 @@ def card(key: str, verdict: dict) -> tuple[str, str]:
     small = (
         f"Claim from {verdict['source']}" if verdict["source"] else "",
         f"tested on {verdict['scope']}" if verdict["scope"] else "",
-        evidence(verdict) if exact else f"interval at {100 * confidence:.6g} %" if confidence else "",
+        grounds(verdict) if exact else f"interval at {100 * confidence:.6g} %" if confidence else "",
     )
     opening = (
         f'<div class="lth-verdict lth-{verdict["status"]}" id="{anchor(key)}">'
@@ -62,7 +62,7 @@ def ledger(rows: list[tuple[dict, str, str]]) -> str:
         p = f" · adjusted p {p_text(adjusted[i])}" if i in adjusted else ""
         cells = (
             badge(verdict["status"]),
-            f'{escape(evidence(verdict) + p)}<br><span class="lth-small">{escape(verdict["scope"])}</span>',
+            f'{escape(grounds(verdict) + p)}<br><span class="lth-small">{escape(verdict["scope"])}</span>',
             f'<a class="reference internal" href="{escape(uri)}">{where}</a>',
         )
         html += [
