@@ -40,6 +40,15 @@ def glue(key: str, value) -> None:
         display.display({PREFIX + mime: content for mime, content in data.items()}, metadata=metadata, raw=True)
 
 
+def quote(**values) -> None:
+    """Store all that the book's pages quote from a lab: one call at its end, each value under its name.
+
+    values: as `glue` takes them.
+    """
+    for key, value in values.items():
+        glue(key, value)
+
+
 def _bundle(key: str, value) -> tuple[dict, dict]:
     """The value by MIME type, and metadata by MIME type."""
     if hasattr(value, "savefig"):

@@ -5,6 +5,7 @@ In a chapter `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`
     {glued}`key:.3f`   {glued}`key@01_y`
     ```{glued-figure} key      with :alt: (required), :name:, and the caption as content
     ```{verdict} key           a card; content, if any, stands below it
+    ```{answer} label          content folded until the reader has guessed; the label is what the closed fold says
     ```{claims}                the ledger of all verdicts of all labs
     ```{lab-links} 10          reading minutes, then the lab in three forms
     :::{question} What …?      options: `- [x] text :: why it is right`, `- [ ] text :: why it is not`
@@ -18,7 +19,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .pages import LabLinks
+from .pages import Answer, LabLinks
 from .questions import Question
 from .results import Claims, FillIn, Glued, GluedFigure, GluedText, Verdict
 from .solutions import Solutions
@@ -64,6 +65,7 @@ def setup(app):
     app.add_directive("verdict", Verdict)
     app.add_directive("claims", Claims)
     app.add_directive("lab-links", LabLinks)
+    app.add_directive("answer", Answer)
     app.add_directive("question", Question)
     app.add_config_value("lthbook_solutions", os.environ.get("LTHKIT_SOLUTIONS", "1") != "0", "html")
     app.add_post_transform(FillIn)

@@ -1,5 +1,6 @@
-"""The line under a chapter's title that leads to its lab."""
+"""The line under a chapter's title that leads to its lab, and the fold over its answer."""
 
+from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -13,6 +14,21 @@ def colab_url(theme_options: dict, docname: str) -> str:
     repository = urlsplit(theme_options["repository_url"]).path.strip("/")
     colab = theme_options["launch_buttons"]["colab_url"].rstrip("/")
     return f"{colab}/github/{repository}/blob/{theme_options['repository_branch']}/{docname}.ipynb"
+
+
+class Answer(SphinxDirective):
+    """What a reader should guess first, folded.  The argument, if any, is what the fold says while it is closed."""
+
+    optional_arguments = 1
+    final_argument_whitespace = True
+    has_content = True
+
+    def run(self):
+        self.assert_has_content()
+        label = escape(self.arguments[0] if self.arguments else "Made your guess? Open the answer.")
+        opening, closing = f'<details class="lth-answer"><summary>{label}</summary>', "</details>"
+        html = [nodes.raw("", part, format="html") for part in (opening, closing)]
+        return [html[0], *self.parse_content_to_nodes(), html[1]]
 
 
 class LabLinks(SphinxDirective):
