@@ -171,7 +171,7 @@ class Method:
         self.weights = frozen_weights(initial, network, weights)
         like = self.weights[network.prunable[0]]
         self.data = data.to(device=like.device, dtype=like.dtype)
-        network.check_images(self.data, self.weights)
+        network.check_images(self.data, self.weights, self.settings.smallest(self.data))
         self.checkpoint = None
         if checkpoint is not None:
             call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}

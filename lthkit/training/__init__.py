@@ -52,7 +52,7 @@ def fit(
     total, snapshot_at = settings.total(data), set(snapshot_at)
     check_snapshots(snapshot_at, total)
     data = data.to(device=like.device, dtype=like.dtype)
-    network.check_images(data, start)
+    network.check_images(data, start, settings.smallest(data))
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}

@@ -73,6 +73,12 @@ class Settings:
             return self.iterations
         return self.epochs * math.ceil(len(data.train_y) / self.batch_size)
 
+    def smallest(self, data: Dataset) -> int:
+        """How many images the smallest batch of the training has."""
+        images, size = len(data.train_y), self.batch_size
+        left = images % size or size
+        return left if self.total(data) >= math.ceil(images / size) else size
+
     def checked(self, data: Dataset) -> list[int]:
         """The iterations after which is checked, first and last included."""
         total, every = self.total(data), self.eval_every or math.ceil(len(data.train_y) / self.batch_size)

@@ -69,6 +69,21 @@ def test_iterations_and_checks_on_paper(given, total, checked):
     assert settings.total(DATA) == total and settings.checked(DATA) == checked
 
 
+@pytest.mark.parametrize(
+    "given, smallest",
+    [
+        ({"batch_size": 15}, 5),
+        ({"batch_size": 15, "iterations": 3}, 15),
+        ({"batch_size": 15, "iterations": 4}, 5),
+        ({"batch_size": 7, "epochs": 3}, 1),
+        ({"batch_size": 25}, 25),
+    ],
+)
+def test_the_smallest_batch_on_paper(given, smallest):
+    """50 training images."""
+    assert Settings(**given).smallest(DATA) == smallest
+
+
 def test_the_rate_follows_its_schedule():
     assert Settings(lr=0.2).rate(7) == 0.2
     assert Settings(lr=0.2, lr_schedule=lambda i: 0.5**i).rate(2) == pytest.approx(0.05)
