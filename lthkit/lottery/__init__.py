@@ -19,7 +19,7 @@ from lthkit.lottery.run import Round, Run, load, read_base, read_round, round_pa
 from lthkit.lottery.ticket import Ticket
 from lthkit.masks import check_rates, ones, prune
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params, clone
+from lthkit.stacks import Masks, Params, clone, lend
 from lthkit.streams import as_seeds, streams
 from lthkit.training import Settings, fit
 
@@ -153,7 +153,7 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
         else:
             source = masks if iterative else ones(initial, network.prunable)
             final = _where(lost, initial, final)
-            own = map(clone, (initial, final, source))
+            own = lend(arm.criterion, CRITERIA, initial, final, source)
             evidence = Evidence(network, *own, run.data, streams(seeds, "sample", number))
             scores = arm.criterion(evidence)
             if not isinstance(scores, dict):
@@ -177,10 +177,10 @@ def _train(
     checkpoint: Checkpoint | None, bar: tqdm,
 ) -> tuple[Round, Params]:  # fmt: skip
     """(round, trained parameters): act on the weights, then train them under the masks."""
-    start = act_1(run.network, *map(clone, (run.initial, final, masks)), streams(run.seeds, "action", number))
+    start = act_1(run.network, *lend(act_1, MASK_1, run.initial, final, masks), streams(run.seeds, "action", number))
     if not isinstance(start, dict):
         raise TypeError(f"a mask-1 action returns a dict of parameters, {_name(act_1)} gave {type(start).__name__}")
-    acted = act_0(start, *map(clone, (run.initial, final, masks)))
+    acted = act_0(start, *lend(act_0, MASK_0, run.initial, final, masks))
     if not (isinstance(acted, tuple) and len(acted) == 2 and all(isinstance(part, dict) for part in acted)):
         raise TypeError(f"a mask-0 action returns (start, frozen), two dicts; {_name(act_0)} gave another thing")
     start, frozen = acted

@@ -11,7 +11,7 @@ import torch
 
 from lthkit import data, lottery, report
 from lthkit.actions import MASK_0, MASK_1, rewind
-from lthkit.criteria import CRITERIA, large_final
+from lthkit.criteria import CRITERIA, Evidence, large_final
 from lthkit.data import Dataset
 from lthkit.lottery import Arm, retrain, search
 from lthkit.networks import Dense, lenet_300_100
@@ -501,6 +501,24 @@ def test_what_works_in_place_ruins_neither_its_own_arm_nor_its_neighbours():
         assert same_bits(polite.masks(arm, 2), greedy.masks(arm, 2))
     again = [retrain(run, mask_1, arm="last") for run, mask_1 in ((polite, polite_mask_1), (greedy, greedy_mask_1))]
     pd.testing.assert_frame_equal(*(run.table.drop(columns="seconds") for run in again))
+
+
+@pytest.mark.parametrize("function", [*CRITERIA.values(), *MASK_1.values(), *MASK_0.values()], ids=lambda f: f.__name__)
+def test_our_own_criteria_and_actions_which_get_no_copies_write_into_nothing(found, function):
+    start, masks, streams = clone(found.dense), found.masks(round=2), [stream(seed, "action") for seed in SEEDS]
+    given = {"start": start, "initial": found.initial, "final": found.dense, "masks": masks}
+    before = {name: clone(value) for name, value in given.items()} | {"data": clone(tensors(DOUBLE))}
+    if function in CRITERIA.values():
+        function(Evidence(NETWORK, found.initial, found.dense, masks, DOUBLE, streams))
+    elif function in MASK_1.values():
+        function(NETWORK, found.initial, found.dense, masks, streams)
+    else:
+        function(*given.values())
+    assert all(same_bits(value, before[name]) for name, value in (given | {"data": tensors(DOUBLE)}).items())
+
+
+def tensors(data):
+    return {name: value for name, value in vars(data).items() if isinstance(value, torch.Tensor)}
 
 
 def test_numbers_of_numpy_are_numbers(found, tmp_path):
