@@ -1,6 +1,7 @@
 """Training: replicates that do not know of each other, masks that hold at every step, curves and their early stop."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -299,6 +300,10 @@ BAD = {
     "frozen nan": ({"masks": KEPT, "frozen": {"fc1.weight": FROZEN["fc1.weight"] * math.nan}}, "'fc1.weight'.*finite"),
     "seeds": ({"seeds": [1, 2]}, "2 seeds for 3"),
     "seeds twice": ({"seeds": [1, 2, 1]}, r"\[1, 2, 1\]"),
+    "a schedule that remembers": (
+        {"lr_schedule": lambda i, seen=[]: seen.append(i) or len(seen)},
+        "lr_schedule.*alone",
+    ),
     "order_seeds": ({"order_seeds": [1]}, "1 order_seeds for 3"),
     "batch_size": ({"batch_size": 0}, "batch_size.*0"),
     "batch_size whole": ({"batch_size": 7.5}, r"batch_size.*7\.5"),
@@ -440,6 +445,13 @@ def test_threads_share_the_replicates_and_change_nothing(replicates, threads):
     assert ours.seeds == theirs.seeds and ours.iterations.tolist() == theirs.iterations.tolist() == [0, 4, 8, 9]
     for column in ("train_loss", "val_loss", "val_accuracy", "test_accuracy"):
         assert torch.allclose(getattr(ours, column), getattr(theirs, column), atol=1e-11, equal_nan=True)
+
+
+def test_threads_see_one_schedule(threads):
+    caller, asked = threading.get_ident(), []
+    schedule = lambda i: asked.append(threading.get_ident()) or 1 / (1 + i)
+    fit(NETWORK, stack(3, NETWORK.shapes, 4), DATA, iterations=5, lr_schedule=schedule)
+    assert asked == [caller] * 10
 
 
 def test_an_error_in_one_thread_ends_them_all(threads):
