@@ -5,7 +5,6 @@ Nothing in `lthkit` reads torch's global random state.
 """
 
 import hashlib
-import pickle
 import random
 from collections.abc import Iterable
 from operator import index
@@ -37,7 +36,8 @@ def global_states(device: torch.device) -> dict[str, object]:
     """Where the generators stand that belong to all of a program: comparing two answers shows who drew from them."""
     states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
     drawn = {"torch": [state.numpy().tobytes() for state in states]}
-    return drawn | {"NumPy": pickle.dumps(np.random.get_state()), "random": random.getstate()}
+    _, numbers, *rest = np.random.get_state()
+    return drawn | {"NumPy": [numbers.tobytes(), *rest], "random": random.getstate()}
 
 
 def as_seeds(seeds: int | Iterable[int]) -> list[int]:
