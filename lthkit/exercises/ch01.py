@@ -211,7 +211,7 @@ def _layers_for_percentiles(rng: np.random.Generator) -> list[tuple]:
     is large enough to tell 100 from 101.
     """
     drawn = []
-    for alive, dead, rate in [(5, 2, 0.75), (4, 2, 0.5), (400, 50, 0.875)]:
+    for alive, dead, rate in [(5, 2, 0.75), (4, 2, 0.5), (120, 20, 0.875)]:
         weights = torch.from_numpy(rng.normal(size=(1, alive + dead)).astype("float32"))
         drawn.append((weights, _mask(rng, 1, alive + dead, dead), rate))
     weights, mask, _ = drawn[1]
