@@ -21,6 +21,7 @@ PREDICT = Task(
     next="The next cell prints it beside the lead of seed 0.",
     verify=number(-100, 100, "points"),
     answer=2,
+    reveals=("figure", "accuracy_ticket", "accuracy_control", "lead", "lead_again"),
 )
 
 

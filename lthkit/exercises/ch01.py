@@ -46,6 +46,19 @@ PREDICT = Task(
     next="Sections 4 and 5 show it beside what was measured.",
     verify=_verify_guesses,
     answer=(400, 30, 2),
+    reveals=(
+        "lead",
+        "times",
+        "left_of_all",
+        "left_of_alive",
+        "percentile_keeps_pruning",
+        "bytes_coo",
+        "crossover_coo",
+        "sparse_from_half",
+        "ratio_masked",
+        "ratio_hook",
+        "pruned_forward_faster",
+    ),
 )
 
 

@@ -28,6 +28,14 @@ PREDICT = Task(
     next="Section 5 shows it beside the interval of ten seeds.",
     verify=number(-100, 100, "points"),
     answer=5,
+    reveals=(
+        "lead",
+        "ticket_beats_control",
+        "accuracy_rewind",
+        "accuracy_control",
+        "accuracy_reinit_arm",
+        "reinit_strategy",
+    ),
 )
 
 

@@ -48,6 +48,15 @@ PREDICT = Task(
     next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=("gradient", 5, 3),
+    reveals=(
+        "lead",
+        "gradient_beats_magnitude",
+        "no_single_best",
+        "magnitude_at_8",
+        "gradient_at_8",
+        "runs_out",
+        "one_step_in_layer_2",
+    ),
 )
 
 

@@ -91,6 +91,18 @@ PREDICT = Task(
     next="The first figure of section 5 shows what moves.",
     verify=options(OPTIMIZERS, (True, False)),
     answer=dict.fromkeys(OPTIMIZERS, False),
+    reveals=(
+        "lead",
+        "moves_sgd",
+        "moves_decay",
+        "moves_adam_history",
+        "masked_sgd",
+        "masked_decay",
+        "masked_adam_history",
+        "optimizer_moves_stored",
+        "pruned_never_updated",
+        "mask_spares_gradients",
+    ),
 )
 
 

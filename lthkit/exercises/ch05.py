@@ -55,6 +55,18 @@ PREDICT = Task(
     next="Section 5 shows it beside what was measured.",
     verify=_verify_order,
     answer=(list(RANKED), 5),
+    reveals=(
+        "lead",
+        "ladder",
+        "large_final_best",
+        "both_large_before_movement",
+        "choice_matters",
+        "accuracy_large_final",
+        "accuracy_magnitude_increase",
+        "accuracy_large_init_large_final",
+        "accuracy_movement",
+        "accuracy_random",
+    ),
 )
 
 

@@ -32,6 +32,7 @@ PREDICT = Task(
     next="Section 5 shows it beside what came out.",
     verify=number(0, 100, "percent"),
     answer=95,
+    reveals=("steering", "kept_from_3", "share_set"),
 )
 
 

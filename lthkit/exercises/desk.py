@@ -120,7 +120,7 @@ def _beside(noted: object, measured: object, unit: str) -> str:
         return said
     if noted is None:
         return f"no guess noted; {said}"
-    if isinstance(measured, list):
+    if isinstance(measured, list | tuple):
         off = f"{sum(map(eq, noted, measured))} of {len(measured)} in their places"
     elif isinstance(measured, str | bool):
         off = "as guessed" if plain(noted) == plain(measured) else "not as guessed"
@@ -130,7 +130,7 @@ def _beside(noted: object, measured: object, unit: str) -> str:
 
 
 def _value(value: object, unit: str = "", sign: str = "") -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(value)
     if isinstance(value, str | bool):
         return str(value)

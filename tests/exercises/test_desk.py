@@ -139,7 +139,7 @@ def test_a_guess_of_several_values_has_a_line_for_each(capsys):
     check("3.0", ("gradient", 5, 3))
     assert told(capsys, "3.0", "gradient", part=0)[0].endswith("measured: gradient; as guessed")
     assert told(capsys, "3.0", 2, "", part=2) == ["your guess: 3; measured: 2; 1 apart"]
-    desk._passed["5.0"] = (["a", "b", "c"], 5)
+    desk._passed["5.0"] = (("a", "b", "c"), 5)
     assert told(capsys, "5.0", ["a", "c", "b"], part=0) == [
         "your guess: a, b, c; measured: a, c, b; 1 of 3 in their places"
     ]
