@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lthkit.actions import MASK_0, MASK_1, Mask0, Mask1
 from lthkit.checkpoints import Checkpoint
 from lthkit.checks import check_count, check_label, lookup
-from lthkit.criteria import CRITERIA, Criterion, Evidence
+from lthkit.criteria import CRITERIA, Criterion, Evidence, scored
 from lthkit.data import Dataset
 from lthkit.lottery.run import Round, Run, load, read_base, read_round, round_path, write_base, write_round
 from lthkit.lottery.ticket import Ticket
@@ -153,12 +153,8 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
         else:
             source = masks if iterative else ones(initial, network.prunable)
             final = _where(lost, initial, final)
-            own = lend(arm.criterion, CRITERIA, initial, final, source)
-            evidence = Evidence(network, *own, run.data, streams(seeds, "sample", number))
-            scores = arm.criterion(evidence)
-            if not isinstance(scores, dict):
-                found = f"{_name(arm.criterion)} gave {type(scores).__name__}"
-                raise TypeError(f"a criterion returns a dict of scores, {found}")
+            evidence = Evidence(network, initial, final, source, run.data, streams(seeds, "sample", number))
+            scores = scored(evidence, arm.criterion)
             rates = step if iterative else _compound(step, number)
             masks = prune(scores, source, rates, arm.scope, streams(seeds, "ties", number))
             within = None if kept is None else kept.within(f"round-{place}-{number}")

@@ -7,11 +7,11 @@ from numbers import Real
 import pandas as pd
 
 from lthkit.checks import lookup
-from lthkit.criteria import CRITERIA, Criterion, Evidence
+from lthkit.criteria import CRITERIA, Criterion, Evidence, scored
 from lthkit.data import Dataset
 from lthkit.masks import ones, prune, sparsity
 from lthkit.networks import Network
-from lthkit.stacks import Params, lend
+from lthkit.stacks import Params
 from lthkit.streams import as_seeds, streams
 from lthkit.supermask.frozen import Supermask, check_kept, check_replicates, effective_under, frozen_weights
 from lthkit.training import evaluate, fit
@@ -67,7 +67,7 @@ def by_criterion(
     like = initial[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
     dense = ones(initial, network.prunable)
-    scores = score(Evidence(network, *lend(score, CRITERIA, initial, final, dense), data, streams(seeds, "sample")))
+    scores = scored(Evidence(network, initial, final, dense, data, streams(seeds, "sample")), score)
     tables, best = [], None
     for share in shares:
         rates = {name: (1 - share) * relative for name, relative in network.rates.items()}

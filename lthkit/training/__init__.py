@@ -81,5 +81,5 @@ def fit(
 
 def check_snapshots(snapshot_at: set[int], total: int) -> None:
     """Raises ValueError for an iteration that is never reached."""
-    if outside := sorted(i for i in snapshot_at if not 0 <= i <= total):
-        raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations")
+    if outside := sorted(i for i in snapshot_at if i % 1 or not 0 <= i <= total):
+        raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations, counted in whole numbers")

@@ -430,6 +430,11 @@ def no_scores(evidence):
     return [mask.double() for mask in evidence.masks.values()]
 
 
+def whitener(evidence):
+    evidence.data.train_x.copy_(evidence.data.train_x)  # what it writes does not matter
+    return evidence.final
+
+
 def only_start(start, initial, final, masks):
     return start
 
@@ -437,6 +442,7 @@ def only_start(start, initial, final, masks):
 @pytest.mark.parametrize(
     "change, error, said",
     [
+        ({"criterion": whitener}, ValueError, "whitener writes into the images or labels: let it work on a copy"),
         ({"criterion": no_scores}, TypeError, "criterion returns a dict.*no_scores gave list"),
         ({"criterion": scores_of(lambda mask: torch.full(mask.shape, np.nan))}, ValueError, "fc1.weight.*144 NaN"),
         ({"criterion": scores_of(lambda mask: mask[0].double())}, ValueError, r"fc1.weight.*\(8, 6\).*\(3, 8, 6\)"),

@@ -314,6 +314,7 @@ BAD = {
     "lr": ({"lr": -0.1}, r"lr.*-0\.1"),
     "lr nan": ({"lr": math.nan}, "lr.*nan"),
     "snapshots": ({"iterations": 3, "snapshot_at": [1, 4, -1]}, r"\[-1, 4\].*3"),
+    "snapshots whole": ({"iterations": 3, "snapshot_at": [1.5]}, r"\[1\.5\].*3"),
     "optimizer": ({"optimizer": "lion"}, "'lion'.*adam, adamw, sgd"),
     "momentum": ({"momentum": 1.0}, r"momentum.*1\.0"),
     "weight_decay": ({"weight_decay": -1}, "weight_decay.*-1"),
@@ -341,7 +342,7 @@ def test_a_pruned_weight_may_be_anything_at_the_start():
 
 
 @examples
-@given(st.integers(0, 99), st.integers(1, 4), st.sampled_from([1, 7, 19, 20, 2000]))
+@given(st.integers(0, 99), st.integers(1, 4), st.sampled_from([1, 7, np.int64(19), 20, 2000]))
 def test_evaluate_agrees_with_numpy_for_every_chunk(seed, replicates, chunk):
     params = stack(seed, NETWORK.shapes, replicates, scale=2.0)
     loss, accuracy = evaluate(NETWORK, params, DOUBLE.val_x, DOUBLE.val_y, chunk=chunk)
