@@ -45,7 +45,7 @@ PREDICT = Task(
         "For the layer: which one has the most weights to share the same total?",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=("gradient", 5, 3),
 )

@@ -88,7 +88,7 @@ PREDICT = Task(
         "Weight decay pulls on the value itself. A running average of past gradients is not 0 at once.",
     ),
     why="The first figure of section 5 shows what moves, and its cell prints your guess beside it.",
-    next="Noted. The first figure of section 5 shows what moves.",
+    next="The first figure of section 5 shows what moves.",
     verify=options(OPTIMIZERS, (True, False)),
     answer=dict.fromkeys(OPTIMIZERS, False),
 )

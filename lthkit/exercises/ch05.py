@@ -52,7 +52,7 @@ PREDICT = Task(
         "A random mask keeps useful and useless weights alike. A guess of 0 points says that the choice is no matter.",
     ),
     why="Section 5 shows your order and your guess beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_order,
     answer=(list(RANKED), 5),
 )

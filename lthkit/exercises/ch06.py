@@ -43,7 +43,7 @@ PREDICT = Task(
         "If only signs counted, one of the last two numbers would be 0, and the other as large as the first.",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=(10, 5, 5),
 )

@@ -58,7 +58,7 @@ PREDICT = Task(
         "Without training at all, the digits network is right in one of ten cases.",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=(1, 50, 50),
 )

@@ -25,7 +25,7 @@ PREDICT = Task(
         "The trained network reaches about 97 %. The mask knows which of its weights ended large.",
     ),
     why="Section 5 shows your guess beside the accuracy of ten such networks.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=number(0, 100, "percent"),
     answer=50,
 )
