@@ -132,7 +132,8 @@ MAGNITUDE_INCREASE = Task(
 
 
 def both_large_faulty(initial, final, mask, keep):
-    ranks = [w.abs().flatten().argsort().argsort() for w in (initial, final)]  # 0 for the smallest
+    # ranks: 0 for the smallest
+    ranks = [w.abs().flatten().argsort().argsort() for w in (initial, final)]
     score = torch.minimum(*ranks).masked_fill(~mask.flatten(), -1)
     new_mask = torch.zeros_like(mask)
     new_mask.view(-1)[score.argsort(descending=True)[:keep]] = True
