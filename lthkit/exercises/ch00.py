@@ -18,9 +18,10 @@ PREDICT = Task(
         "If the first values count too, the ticket leads. Ten classes guessed at random give 10 %, so 90 is the most.",
     ),
     why="The next cell prints your guess beside the lead of seed 0.",
-    next="Noted. The next cell prints it beside the lead of seed 0.",
+    next="The next cell prints it beside the lead of seed 0.",
     verify=number(-100, 100, "points"),
     answer=2,
+    reveals=("figure", "accuracy_ticket", "accuracy_control", "lead", "lead_again"),
 )
 
 

@@ -43,9 +43,22 @@ PREDICT = Task(
         "For each kept weight, a sparse tensor stores the value and also where it stands.",
     ),
     why="Sections 4 and 5 show your guesses beside what was measured.",
-    next="Noted. Sections 4 and 5 show it beside what was measured.",
+    next="Sections 4 and 5 show it beside what was measured.",
     verify=_verify_guesses,
     answer=(400, 30, 2),
+    reveals=(
+        "lead",
+        "times",
+        "left_of_all",
+        "left_of_alive",
+        "percentile_keeps_pruning",
+        "bytes_coo",
+        "crossover_coo",
+        "sparse_from_half",
+        "ratio_masked",
+        "ratio_hook",
+        "pruned_forward_faster",
+    ),
 )
 
 

@@ -25,9 +25,17 @@ PREDICT = Task(
         "Both networks train for equally long on the same batches. Only the values that they start from differ.",
     ),
     why="Section 5 shows your guess beside the interval of ten seeds.",
-    next="Noted. Section 5 shows it beside the interval of ten seeds.",
+    next="Section 5 shows it beside the interval of ten seeds.",
     verify=number(-100, 100, "points"),
     answer=5,
+    reveals=(
+        "lead",
+        "ticket_beats_control",
+        "accuracy_rewind",
+        "accuracy_control",
+        "accuracy_reinit_arm",
+        "reinit_strategy",
+    ),
 )
 
 

@@ -45,9 +45,18 @@ PREDICT = Task(
         "For the layer: which one has the most weights to share the same total?",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=("gradient", 5, 3),
+    reveals=(
+        "lead",
+        "gradient_beats_magnitude",
+        "no_single_best",
+        "magnitude_at_8",
+        "gradient_at_8",
+        "runs_out",
+        "one_step_in_layer_2",
+    ),
 )
 
 

@@ -88,9 +88,21 @@ PREDICT = Task(
         "Weight decay pulls on the value itself. A running average of past gradients is not 0 at once.",
     ),
     why="The first figure of section 5 shows what moves, and its cell prints your guess beside it.",
-    next="Noted. The first figure of section 5 shows what moves.",
+    next="The first figure of section 5 shows what moves.",
     verify=options(OPTIMIZERS, (True, False)),
     answer=dict.fromkeys(OPTIMIZERS, False),
+    reveals=(
+        "lead",
+        "moves_sgd",
+        "moves_decay",
+        "moves_adam_history",
+        "masked_sgd",
+        "masked_decay",
+        "masked_adam_history",
+        "optimizer_moves_stored",
+        "pruned_never_updated",
+        "mask_spares_gradients",
+    ),
 )
 
 

@@ -52,9 +52,21 @@ PREDICT = Task(
         "A random mask keeps useful and useless weights alike. A guess of 0 points says that the choice is no matter.",
     ),
     why="Section 5 shows your order and your guess beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_order,
     answer=(list(RANKED), 5),
+    reveals=(
+        "lead",
+        "ladder",
+        "large_final_best",
+        "both_large_before_movement",
+        "choice_matters",
+        "accuracy_large_final",
+        "accuracy_magnitude_increase",
+        "accuracy_large_init_large_final",
+        "accuracy_movement",
+        "accuracy_random",
+    ),
 )
 
 

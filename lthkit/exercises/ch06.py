@@ -43,9 +43,24 @@ PREDICT = Task(
         "If only signs counted, one of the last two numbers would be 0, and the other as large as the first.",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=(10, 5, 5),
+    reveals=(
+        "lead",
+        "actions",
+        "sign_beats_magnitude",
+        "drawn_fail",
+        "signed_keep_up",
+        "signed_close_gap",
+        "lost_reinit",
+        "signed_reinit",
+        "closed_reinit",
+        "lost_points",
+        "lag_points",
+        "start_magnitudes",
+        "start_signs",
+    ),
 )
 
 

@@ -58,9 +58,22 @@ PREDICT = Task(
         "Without training at all, the digits network is right in one of ten cases.",
     ),
     why="Section 5 shows your guesses beside what was measured.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=_verify_guesses,
     answer=(1, 50, 50),
+    reveals=(
+        "lead",
+        "before",
+        "same_masks",
+        "variant_1_beats_zero",
+        "sparse_network",
+        "zero_sparse",
+        "variant_1_sparse",
+        "variant_1_nonzero",
+        "variant_1_before",
+        "same_masks_variant_1",
+        "same_masks_variant_1_before",
+    ),
 )
 
 

@@ -25,9 +25,21 @@ PREDICT = Task(
         "The trained network reaches about 97 %. The mask knows which of its weights ended large.",
     ),
     why="Section 5 shows your guess beside the accuracy of ten such networks.",
-    next="Noted. Section 5 shows it beside what was measured.",
+    next="Section 5 shows it beside what was measured.",
     verify=number(0, 100, "percent"),
     answer=50,
+    reveals=(
+        "lead",
+        "gallery",
+        "gallery_with",
+        "mask_beats_no_mask",
+        "large_final_initial",
+        "large_final_signed_constant",
+        "large_final_same_sign_initial",
+        "large_final_same_sign_signed_constant",
+        "most_large_final",
+        "most_same_sign",
+    ),
 )
 
 

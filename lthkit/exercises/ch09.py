@@ -29,9 +29,10 @@ PREDICT = Task(
         "Some weights help, some harm. A weight that does neither keeps its probability.",
     ),
     why="Section 5 shows your guess beside what came out of five different starts.",
-    next="Noted. Section 5 shows it beside what came out.",
+    next="Section 5 shows it beside what came out.",
     verify=number(0, 100, "percent"),
     answer=95,
+    reveals=("steering", "kept_from_3", "share_set"),
 )
 
 

@@ -85,16 +85,16 @@ def options(
 
     right: the answers, with what is said where one is wrong, by key.  Without them every allowed value will do.
     """
-    known = {_plain(value): value for value in allowed}
+    known = {plain(value): value for value in allowed}
 
     def verify(args: tuple, got: object) -> Fault | None:
         if not isinstance(got, dict) or set(got) != set(keys):
             return Fault(f"Give a dict with the keys {', '.join(map(repr, keys))}.", got=got)
         for key in keys:
             given = got[key]
-            if not isinstance(given, str | bool) or _plain(given) not in known:
+            if not isinstance(given, str | bool) or plain(given) not in known:
                 return Fault(f"{key}: answer {' or '.join(map(repr, allowed))}, not {given!r}.", got=got)
-            if right and known[_plain(given)] != right[key]:
+            if right and known[plain(given)] != right[key]:
                 return Fault(f"{key}: {says[key]}", got=got)
         return None
 
@@ -137,5 +137,6 @@ def _rounded(value):
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """An answer as it is compared: text in lower case, without spaces around it."""
     return value.strip().lower() if isinstance(value, str) else value

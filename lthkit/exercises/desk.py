@@ -4,16 +4,18 @@ import html
 import json
 import os
 import secrets
+from operator import eq
 from pathlib import Path
 
 import pandas as pd
 
 from lthkit import files
 from lthkit.checks import check_count
-from lthkit.exercises.judge import CORRECT, CRASHED, NOT_ATTEMPTED, WRONG, Judgement, judge
+from lthkit.exercises.compare import plain
+from lthkit.exercises.judge import CORRECT, CRASHED, DONE, NOT_ATTEMPTED, NOTED, WRONG, Judgement, judge
 from lthkit.exercises.task import Task, task, tasks
 
-COLOURS = {NOT_ATTEMPTED: "#7f7f7f", WRONG: "#d55e00", CRASHED: "#cc3311", CORRECT: "#009e73"}
+COLOURS = {NOT_ATTEMPTED: "#7f7f7f", WRONG: "#d55e00", CRASHED: "#cc3311", CORRECT: "#009e73", NOTED: "#0072b2"}
 
 _judgements: dict[str, Judgement] = {}
 _passed: dict[str, object] = {}
@@ -21,8 +23,9 @@ _hints_given: dict[str, int] = {}
 
 
 def check(id: str, answer: object = ..., seed: int | None = None) -> None:
-    """Judge an answer and show the judgement: not attempted, wrong, crashed or correct.  Never raises.
+    """Judge an answer and show the judgement: not attempted, wrong, crashed, correct or noted (a guess).
 
+    Never raises.
     id: of the task, like "1.2".  answer: the function itself, or the value asked for.
     seed: that of an earlier judgement, to see its inputs again; without it, new inputs are drawn.
     """
@@ -35,7 +38,7 @@ def check(id: str, answer: object = ..., seed: int | None = None) -> None:
         return
     judgement = judge(asked, answer, secrets.randbelow(10**6) if seed is None else int(seed))
     _judgements[id] = judgement
-    if judgement.status == CORRECT:
+    if judgement.status in DONE:
         _passed[id] = answer
     else:
         _passed.pop(id, None)
@@ -78,6 +81,26 @@ def mine(id: str) -> object:
     return asked.reference or asked.answer
 
 
+def guess(id: str, measured: object, unit: str = "points", part: int | None = None) -> None:
+    """Print the guess noted for a prediction beside what was measured, and how far off it was; in the book, the latter.
+
+    measured: a number, a word, a truth value or a list in order.  Or a dict of them, with a line for each key: of a
+    guess that is a dict, the same keys; of a tuple, as many in its order.
+    unit: of the numbers.  part: which value of a guess that is a tuple, from 0.  Raises ValueError for an unknown id.
+    """
+    task(id)
+    noted = _passed.get(id)
+    if noted is not None and part is not None:
+        noted = noted[part]
+    if not isinstance(measured, dict):
+        print(_beside(noted, measured, unit))
+        return
+    if isinstance(noted, tuple | list):
+        noted = dict(zip(measured, noted, strict=True))
+    for key, value in measured.items():
+        print(f"{key}: {_beside(noted and noted[key], value, unit)}")
+
+
 def progress() -> pd.DataFrame | None:
     """The tasks of all chapters that this session has checked (before the first check: of all), and how each stands."""
     chapters = {task(id).chapter for id in _judgements}
@@ -87,6 +110,31 @@ def progress() -> pd.DataFrame | None:
         for id, asked in tasks().items() if asked.chapter in chapters or not chapters
     ]  # fmt: skip
     return None if _in_book() else pd.DataFrame(rows).set_index("task")
+
+
+def _beside(noted: object, measured: object, unit: str) -> str:
+    """One line of `guess`."""
+    noted, measured = (value.item() if hasattr(value, "item") else value for value in (noted, measured))
+    said = f"measured: {_value(measured, unit, '+' if unit == 'points' else '')}"
+    if _in_book():
+        return said
+    if noted is None:
+        return f"no guess noted; {said}"
+    if isinstance(measured, list | tuple):
+        off = f"{sum(map(eq, noted, measured))} of {len(measured)} in their places"
+    elif isinstance(measured, str | bool):
+        off = "as guessed" if plain(noted) == plain(measured) else "not as guessed"
+    else:
+        off = f"{_value(abs(noted - measured))} apart"
+    return f"your guess: {_value(noted, unit)}; {said}; {off}"
+
+
+def _value(value: object, unit: str = "", sign: str = "") -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(value)
+    if isinstance(value, str | bool):
+        return str(value)
+    return f"{float(value):{sign},.1f}".removesuffix(".0") + f" {unit}".rstrip()
 
 
 def _last_resort(asked: Task) -> str:

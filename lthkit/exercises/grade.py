@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lthkit.exercises.judge import CORRECT, NOT_ATTEMPTED, Judgement
+from lthkit.exercises.judge import DONE, NOT_ATTEMPTED, Judgement
 from lthkit.exercises.task import Task, tasks
 
 CHECK = re.compile(r"""^[ \t]*check\(\s*["']([^"']*)["']""", re.MULTILINE)
@@ -41,11 +41,11 @@ class Grade:
 
     def summary(self, time_limit: float) -> str:
         """For people.  time_limit: the one it ran under, in seconds."""
-        correct = sum(judgement.status == CORRECT for judgement in self.judgements.values())
-        lines = [f"{self.notebook}: {correct} of {len(self.judgements)} tasks correct"]
+        done = sum(judgement.status in DONE for judgement in self.judgements.values())
+        lines = [f"{self.notebook}: {done} of {len(self.judgements)} tasks done"]
         for id, judgement in self.judgements.items():
             lines.append(f"{id:5} {judgement.status:14} {tasks()[id].title}")
-            if judgement.status not in (CORRECT, NOT_ATTEMPTED):
+            if judgement.status not in (*DONE, NOT_ATTEMPTED):
                 lines += textwrap.wrap(judgement.message, 100, initial_indent=" " * 21, subsequent_indent=" " * 21)
         if self.ended == EXPIRED:
             lines.append(f"Stopped after {time_limit:g} s: later cells did not run.")

@@ -16,7 +16,8 @@ from lthkit.exercises.guard import Crashed, Endless, alike, call, copied, home, 
 from lthkit.exercises.task import Mistake, Task
 
 LIMIT = 4.0  # seconds for all calls of one check
-NOT_ATTEMPTED, WRONG, CRASHED, CORRECT = "not attempted", "wrong", "crashed", "correct"
+NOT_ATTEMPTED, WRONG, CRASHED, CORRECT, NOTED = "not attempted", "wrong", "crashed", "correct", "noted"
+DONE = (CORRECT, NOTED)  # NOTED: a guess of the right form, which only the experiment can answer
 BLANK_LEFT = "a blank ... is left to fill in"
 
 
@@ -52,7 +53,7 @@ def _judge_value(task: Task, answer: object, seed: int) -> Judgement:
         return Judgement(task.id, NOT_ATTEMPTED, NOT_ATTEMPTED, seed=seed)
     fault = task.verify((), copied(answer))
     if fault is None:
-        return Judgement(task.id, CORRECT, task.next, seed=seed)
+        return Judgement(task.id, NOTED if task.kind == "predict" else CORRECT, task.next, seed=seed)
     return Judgement(task.id, WRONG, fault.mistake, fault.mistake, seed=seed)
 
 

@@ -43,6 +43,8 @@ class Task:
     lab uses.  trials: draws argument tuples.  faulty: the function with the bug.  mistakes: looked up in this order.
     in_place: the function works on its arguments, and these are what `verify` gets as `got`.
     answer: the right answer of an interpret task; for predict, one that has the right form.
+    reveals: of a predict task, the keys of numbers, verdicts and figures that give its answer away: as the lab glues
+    and the chapter quotes them.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Task:
     mistakes: tuple[Mistake, ...] = ()
     in_place: bool = False
     answer: object = None
+    reveals: tuple[str, ...] = ()
 
     @property
     def chapter(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mutants import CRASHING, EQUIVALENT, KILLED, SURVIVED, listed, mutation_test
 
-from lthkit.exercises.judge import CORRECT, WRONG, judge
+from lthkit.exercises.judge import DONE, WRONG, judge
 from lthkit.exercises.task import task, tasks
 
 SCORE = 0.95
@@ -70,7 +70,7 @@ def _fault(id: str, answer: object, hint: str | None, seeds: range) -> str:
     """The first seed with which a wrong answer does not meet its hint, or with which a right one (no hint) fails."""
     for seed in seeds:
         judgement = judge(task(id), answer, seed)
-        good = judgement.status == CORRECT if hint is None else judgement.status == WRONG and hint in judgement.mistake
+        good = judgement.status in DONE if hint is None else judgement.status == WRONG and hint in judgement.mistake
         if not good:
             name = getattr(answer, "__name__", repr(answer))
             expected = "correct" if hint is None else f"wrong, {hint!r}"

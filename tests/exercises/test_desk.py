@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from lthkit.exercises import ch01, check, desk, hint, mine, progress, solution
+from lthkit.exercises import ch01, check, desk, guess, hint, mine, progress, solution
 from lthkit.exercises.task import task
 
 
@@ -90,6 +92,67 @@ def test_mine_is_the_answer_only_while_it_passes_and_says_which(capsys):
     check("1.0", (512, 80, 1))
     assert mine("1.0") == (512, 80, 1)
     assert mine("1.4") == task("1.4").answer
+
+
+def test_a_guess_of_the_right_form_is_noted_and_not_called_correct(capsys):
+    check("2.0", 400)
+    assert capsys.readouterr().out.startswith("2.0 wrong")
+    check("2.0", 8)
+    assert capsys.readouterr().out == f"2.0 noted: {task('2.0').next}\n"
+    assert "Noted" not in task("2.0").next
+    assert progress().verdict["2.0"] == "noted" and mine("2.0") == 8
+
+
+def told(capsys, *args, **kwargs) -> list[str]:
+    capsys.readouterr()
+    guess(*args, **kwargs)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_guess_stands_beside_what_was_measured(capsys):
+    assert told(capsys, "2.0", 15.3) == ["no guess noted; measured: +15.3 points"]
+    check("2.0", 8)
+    assert told(capsys, "2.0", 15.3) == ["your guess: 8 points; measured: +15.3 points; 7.3 apart"]
+    assert told(capsys, "2.0", np.float32(-2)) == ["your guess: 8 points; measured: -2 points; 10 apart"]
+    check("2.0", "eight")
+    assert told(capsys, "2.0", torch.tensor(15.3)) == ["no guess noted; measured: +15.3 points"]
+    check("8.0", 30)
+    assert told(capsys, "8.0", 81.24, "%") == ["your guess: 30 %; measured: 81.2 %; 51.2 apart"]
+    with pytest.raises(ValueError, match="unknown task"):
+        guess("9.99", 3)
+
+
+def test_a_guess_of_several_values_has_a_line_for_each(capsys):
+    names = ("SGD", "SGD + weight decay", "Adam, with history")
+    check("4.0", dict(zip(names, (False, True, False))))
+    assert told(capsys, "4.0", dict(zip(names, (False, np.True_, True)))) == [
+        "SGD: your guess: False; measured: False; as guessed",
+        "SGD + weight decay: your guess: True; measured: True; as guessed",
+        "Adam, with history: your guess: False; measured: True; not as guessed",
+    ]
+    check("6.0", (10, 5, 5))
+    assert told(capsys, "6.0", {"both": 12.04, "magnitudes": 5, "signs": 1.5}) == [
+        "both: your guess: 10 points; measured: +12 points; 2 apart",
+        "magnitudes: your guess: 5 points; measured: +5 points; 0 apart",
+        "signs: your guess: 5 points; measured: +1.5 points; 3.5 apart",
+    ]
+    check("3.0", ("gradient", 5, 3))
+    assert told(capsys, "3.0", "gradient", part=0)[0].endswith("measured: gradient; as guessed")
+    assert told(capsys, "3.0", 2, "", part=2) == ["your guess: 3; measured: 2; 1 apart"]
+    desk._passed["5.0"] = (("a", "b", "c"), 5)
+    assert told(capsys, "5.0", ["a", "c", "b"], part=0) == [
+        "your guess: a, b, c; measured: a, c, b; 1 of 3 in their places"
+    ]
+    desk._passed.clear()
+    assert told(capsys, "3.0", 2, "", part=2) == ["no guess noted; measured: 2"]
+    assert told(capsys, "4.0", {"SGD": True}) == ["SGD: no guess noted; measured: True"]
+
+
+def test_the_book_shows_what_was_measured_and_no_guess(monkeypatch, capsys):
+    check("2.0", 8)
+    monkeypatch.setenv("LTHKIT_BOOK", "1")
+    assert told(capsys, "2.0", 15.3) == ["measured: +15.3 points"]
+    assert told(capsys, "4.0", {"SGD": True}) == ["SGD: measured: True"]
 
 
 def test_progress_lists_the_tasks_of_the_lab_with_their_last_verdicts():

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from lthkit.exercises.grade import FINISHED, checked, grade
-from lthkit.exercises.judge import CORRECT
+from lthkit.exercises.judge import DONE
 from lthkit.exercises.task import Task, tasks
 
 ROOT = Path(__file__).parents[2]
@@ -135,5 +135,5 @@ def test_a_lab_with_the_reference_solutions_is_all_correct(lab, tmp_path, monkey
     done = grade(tmp_path / lab.name, time_limit=300)
     assert done.raised == []
     assert done.ended == FINISHED
-    assert {id: judgement.message for id, judgement in done.judgements.items() if judgement.status != CORRECT} == {}
+    assert {id: judgement.message for id, judgement in done.judgements.items() if judgement.status not in DONE} == {}
     assert list(done.judgements) == [task.id for task in tasks_of(lab)]

@@ -3,10 +3,14 @@
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
 from lthkit.exercises.task import KINDS, task, tasks
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_goals_and_tasks_belong_to_each_other():
@@ -33,3 +37,12 @@ def test_a_task_is_complete(id):
         assert asked.trials and "self" not in inspect.signature(asked.reference).parameters
         assert (asked.faulty is not None) == (asked.kind == "find the bug")
         assert not any(asked.solution() in text for text in (*asked.hints, asked.next))
+
+
+@pytest.mark.parametrize("id", tasks())
+def test_a_prediction_and_no_other_task_names_what_gives_its_answer_away(id):
+    asked = task(id)
+    assert bool(asked.reveals) == (asked.kind == "predict") and len(set(asked.reveals)) == len(asked.reveals)
+    texts = [path.read_text() for path in ROOT.glob(f"*/{asked.chapter:02}_*") if path.suffix in (".md", ".ipynb")]
+    assert len(texts) == 2
+    assert [key for key in asked.reveals if not any(re.search(rf'(`|}} |"){key}\b', text) for text in texts)] == []
