@@ -1,7 +1,6 @@
-"""What a notebook needs beside its experiments: values for the book's pages, and one switch for quick runs."""
+"""What a lab hands to the book's pages."""
 
 import json
-import os
 import re
 from base64 import b64encode
 from io import BytesIO
@@ -11,42 +10,24 @@ VERDICT = "application/vnd.lthkit.verdict+json"
 FIELDS = {"kind", "status", "claim", "scope", "sentence", "interval", "p", "n", "source"}
 
 
-def budget(seeds: int = 10, epochs: int = 10) -> tuple[range, int]:
-    """The seeds and epochs of an experiment: `range(seeds), epochs`.
-
-    The environment variable LTHKIT_QUICK=1 lowers them to at most 3 seeds and 2 epochs.  It is the one switch for
-    tests that only need a notebook to execute: the numbers of such a run mean nothing, and the book never sets it.
-    """
-    if os.environ.get("LTHKIT_QUICK") == "1":
-        seeds, epochs = min(seeds, 3), min(epochs, 2)
-    return range(seeds), epochs
-
-
-def glue(key: str, value) -> None:
-    """Store `value` under `key` for the book's pages.  Shows nothing; outside a notebook it only checks.
-
-    value: a number, text or bool (also a NumPy or torch scalar), a matplotlib figure, or a `Verdict`.
-    Raises ValueError for a key with anything but a-z, 0-9 and _, and TypeError for any other value.
-    """
-    if not re.fullmatch(r"[a-z0-9_]+", key):
-        raise ValueError(f"the key {key!r} may hold only a-z, 0-9 and _")
-    data, metadata = _bundle(key, value)
-    try:
-        from IPython import display, get_ipython
-    except ImportError:
-        return
-    if get_ipython() is not None:
-        metadata |= {"scrapbook": {"name": key, "mime_prefix": PREFIX}}
-        display.display({PREFIX + mime: content for mime, content in data.items()}, metadata=metadata, raw=True)
-
-
 def quote(**values) -> None:
-    """Store all that the book's pages quote from a lab: one call at its end, each value under its name.
+    """Store what the book's pages quote from a lab: one call at its end, each value under its name.
 
-    values: as `glue` takes them.
+    Shows nothing; outside a notebook it only checks.
+    values: numbers, texts or bools (also NumPy or torch scalars), matplotlib figures, `Verdict`s.
+    Raises ValueError for a name with anything but a-z, 0-9 and _, and TypeError for any other value.
     """
     for key, value in values.items():
-        glue(key, value)
+        if not re.fullmatch(r"[a-z0-9_]+", key):
+            raise ValueError(f"the key {key!r} may hold only a-z, 0-9 and _")
+        data, metadata = _bundle(key, value)
+        try:
+            from IPython import display, get_ipython
+        except ImportError:
+            continue
+        if get_ipython() is not None:
+            metadata |= {"scrapbook": {"name": key, "mime_prefix": PREFIX}}
+            display.display({PREFIX + mime: content for mime, content in data.items()}, metadata=metadata, raw=True)
 
 
 def _bundle(key: str, value) -> tuple[dict, dict]:
@@ -62,5 +43,5 @@ def _bundle(key: str, value) -> tuple[dict, dict]:
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float | str):
-        raise TypeError(f"cannot glue {key!r}: {type(value).__name__} is no number, text, figure or verdict")
+        raise TypeError(f"cannot quote {key!r}: {type(value).__name__} is no number, text, figure or verdict")
     return {"text/plain": repr(value)}, {}

@@ -21,9 +21,9 @@ def shell():
 
 
 def glued(value) -> tuple[dict, dict]:
-    """The one output that glue leaves: its data without the prefix, and its metadata."""
+    """The one output that quote leaves: its data without the prefix, and its metadata."""
     with capture_output() as captured:
-        lab.glue("key", value)
+        lab.quote(key=value)
     (output,) = captured.outputs
     assert captured.stdout == ""
     assert all(mime.startswith(lab.PREFIX) for mime in output.data), "a viewer would show this output"
@@ -66,28 +66,15 @@ def test_a_verdict_is_stored_as_json(shell):
 @pytest.mark.parametrize("value", [[1], None, np.ones(1), torch.ones(2), pd.DataFrame({"a": [1]}), 1j])
 def test_anything_else_is_refused_by_its_type(value):
     with pytest.raises(TypeError, match=type(value).__name__):
-        lab.glue("key", value)
+        lab.quote(key=value)
 
 
 @pytest.mark.parametrize("key", ["", "Key", "a-b", "a b", "a\n", "é"])
 def test_a_key_holds_only_small_letters_digits_and_underscores(key):
     with pytest.raises(ValueError, match="may hold only"):
-        lab.glue(key, 1)
+        lab.quote(**{key: 1})
 
 
 def test_outside_a_notebook_nothing_is_printed(capsys):
-    lab.glue("key", 1)
+    lab.quote(key=1)
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("switch, expected", [("1", (range(3), 2)), ("0", (range(10), 60)), (None, (range(10), 60))])
-def test_the_quick_switch_lowers_the_budget(monkeypatch, switch, expected):
-    monkeypatch.delenv("LTHKIT_QUICK", raising=False)
-    if switch is not None:
-        monkeypatch.setenv("LTHKIT_QUICK", switch)
-    assert lab.budget(seeds=10, epochs=60) == expected
-
-
-def test_the_quick_switch_never_raises_the_budget(monkeypatch):
-    monkeypatch.setenv("LTHKIT_QUICK", "1")
-    assert lab.budget(seeds=1, epochs=1) == (range(1), 1)
