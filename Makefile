@@ -21,13 +21,15 @@ book: $(READY) ## execute the labs, build the book: _build/html/index.html
 test: unit ## unit tests, every cell of every lab, the exercises
 	@echo "Running every cell of every lab."
 	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	@echo "Running every lab with other parameters."
+	@.venv/bin/pytest -q tests/book/test_parameters.py
 	@echo "Checking the exercises: wrong and right answers, mutants, every lab with its solutions filled in."
 	@.venv/bin/pytest -q -n 2 tests/exercises
 
 unit: $(READY) ## unit tests only
 	@echo "Running the unit tests."
 	@.venv/bin/ruff check .
-	@.venv/bin/pytest -q -n 2 --dist loadfile -m "not browser" --ignore tests/exercises tests
+	@.venv/bin/pytest -q -n 2 --dist loadfile -m "not browser and not labs" --ignore tests/exercises tests
 
 lab: $(READY) ## open JupyterLab on your own copies of the labs, in work/
 	@mkdir -p work

@@ -8,6 +8,7 @@ and highest, the ratio of each side's fastest turn, and the bar for the median. 
 
 import argparse
 import importlib
+import itertools
 import os
 import statistics
 import subprocess
@@ -235,17 +236,23 @@ def long(turns: int = 3) -> None:
     """Whether training slows down: moments that fade to denormal numbers cost ten times as much."""
     dataset = noise()
     network = networks.lenet_300_100(dataset)
-    epoch = -(-len(dataset.train_y) // 60)
+    epoch, plain = -(-len(dataset.train_y) // 60), network.differentiator
 
     def epochs(replicates: int) -> tuple[float, float]:
         """Seconds of the first and of the fifth, check and shuffle for the next included."""
         came: dict[int, float] = {}  # iteration: when the last part of the stack came to it
 
-        def factor(i: int) -> float:
-            came[i] = time.perf_counter()
-            return 1.0
+        def timed(params, grads):
+            step, numbers = plain(params, grads), itertools.count()
 
-        settings = {"iterations": 5 * epoch + 1, "eval_every": epoch, "lr_schedule": factor}
+            def timed_step(x, y):
+                came[next(numbers)] = time.perf_counter()
+                return step(x, y)
+
+            return timed_step
+
+        network.differentiator = timed
+        settings = {"iterations": 5 * epoch + 1, "eval_every": epoch}
         training.fit(network, network.init(range(replicates)), dataset, **settings)
         return came[epoch] - came[0], came[5 * epoch] - came[4 * epoch]
 

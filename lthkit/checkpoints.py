@@ -93,8 +93,10 @@ def describe(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key): describe(part) for key, part in value.items()}
     if callable(value):
+        # A notebook keeps the source of functions, but not of classes.
+        parts = [part for part in vars(value).values() if inspect.isfunction(part)] if isinstance(value, type) else []
         try:
-            source = inspect.getsource(value)
+            source = "".join(inspect.getsource(part) for part in parts or [value])
         except (OSError, TypeError):
             remedy = "define it in a file"
             raise ValueError(f"a checkpoint needs the source of {value!r}, which cannot be read: {remedy}") from None

@@ -1,4 +1,4 @@
-"""What is asked of every setting: a known name, a whole number."""
+"""What is asked of every setting: a known name, a whole number, a name that figures can show."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -22,3 +22,9 @@ def check_count(name: str, count: object, least: int) -> None:
     """Raises ValueError unless `count` is a whole number of at least `least`; name: the setting's."""
     if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}")
+
+
+def check_label(what: str, name: object) -> None:
+    """Raises ValueError unless `name` is text that a figure shows as it is; what: whose, as in "an arm's name"."""
+    if not isinstance(name, str) or not name or not name.isprintable() or name.startswith("_") or "$" in name:
+        raise ValueError(f"{what} must be plain text in one line, with no leading underscore or $, got {name!r}")

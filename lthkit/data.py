@@ -1,5 +1,7 @@
 """Data sets held in memory as tensors, split once into train, validation and test."""
 
+import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,18 +36,24 @@ class Dataset:
         """Build a data set from three pairs (images [N, C, H, W], labels [N]).
 
         Integer images are divided by 255, bool ones are 0 and 1.  `classes` defaults to the highest label + 1.
-        Raises ValueError, naming the part, for a wrong shape, unequal lengths, values outside [0, 1], NaN, or a label
-        outside 0 … classes − 1.
+        The tensors are copied.
+        Raises ValueError, naming the part, for a wrong shape, unequal lengths, values outside [0, 1], NaN, integer
+        images of 0 and 1, which could mean either, or a label outside 0 … classes − 1.
         """
         parts = {"train": train, "val": val, "test": test}
         if classes is None:
             classes = 1 + max((int(torch.as_tensor(y).max()) for _, y in parts.values() if len(y)), default=0)
+        check_count("classes", classes, 1)
         tensors = {}
         for part, (x, y) in parts.items():
             x, y = torch.as_tensor(x), torch.as_tensor(y)
-            x = x.float() if x.is_floating_point() or x.dtype == torch.bool else x.float() / 255
+            whole = not x.is_floating_point() and x.dtype != torch.bool
+            if whole and x.numel() and x.max() == 1:
+                remedy = "Give bool ones, or divide them"
+                raise ValueError(f"{part}: integer images of 0 and 1, of 255 or of 1 at most? {remedy}")
+            x = x.float() / 255 if whole else x.to(torch.float32, copy=True)
             _check_part(part, x, y, classes)
-            tensors[f"{part}_x"], tensors[f"{part}_y"] = (x.contiguous(), y.long().contiguous())
+            tensors[f"{part}_x"], tensors[f"{part}_y"] = (x.contiguous(), y.to(torch.int64, copy=True).contiguous())
         shapes = {tuple(tensors[f"{part}_x"].shape[1:]) for part in parts}
         if len(shapes) > 1:
             raise ValueError(f"train, val and test images differ in shape: {sorted(shapes)}")
@@ -75,6 +83,8 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: int) -> None:
         raise ValueError(f"{part}: {len(x)} images but labels of shape {tuple(y.shape)}")
     if len(x) == 0:
         raise ValueError(f"{part}: no images")
+    if x.numel() == 0:
+        raise ValueError(f"{part}: images have no pixels: shape {tuple(x.shape)}")
     if not (x.amin() >= 0 and x.amax() <= 1):  # also false for NaN
         raise ValueError(f"{part}: images must lie in [0, 1], got {x.amin().item():.4g} … {x.amax().item():.4g}")
     if y.is_floating_point() or y.dtype == torch.bool:
@@ -99,6 +109,7 @@ def load(
     subset: so many training images in place of all, stratified, always the same for a split; a larger subset holds the
     smaller ones.  Validation and test images stay.
     root: where torchvision's files are, in its own layout.  download: fetch missing files there first.
+    Files whose contents are not the published ones are read, with a warning: results would not be of that data set.
     The `.name` of another split or a subset says so, for scopes: "digits, split 3", "mnist, 600 training images".
     Raises ValueError for an unknown name, a split or subset out of range or a damaged file, FileNotFoundError for
     missing files, ConnectionError if a download fails, and ImportError for a torchvision that is missing or does not
@@ -155,6 +166,9 @@ def _from_torchvision(name: str, split: int, root: Path, download: bool) -> Data
         parts.append((images, labels))
     if len(parts[0][0]) <= HELD_OUT:
         raise _damaged(name, kind, root, f"only {len(parts[0][0])} training images")
+    if name in PUBLISHED and _fingerprint(raw := Path(part.raw_folder).resolve()) != PUBLISHED[name]:
+        told = f"{name} in {raw} holds other files than published: results may not be those of {name}"
+        warnings.warn(told, stacklevel=3)
     if split:
         images, labels = (torch.cat(both) for both in zip(*parts, strict=True))
         return Dataset.from_tensors(name, *_divide(images, labels, split, HELD_OUT, len(parts[1][1])), classes=10)
@@ -179,6 +193,14 @@ def _read(name: str, kind: type, root: Path, train: bool, download: bool):
         raise ConnectionError(f"{failed}: check the network and the folder, then load it again") from error
     except Exception as error:
         raise _damaged(name, kind, root, error) from error
+
+
+def _fingerprint(raw: Path) -> str:
+    """Of the four unpacked files of a set in MNIST's format, one after the other."""
+    found = hashlib.sha256()
+    for file in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        found.update((raw / f"{file}-ubyte").read_bytes())
+    return found.hexdigest()
 
 
 def _damaged(name: str, kind: type, root: Path, error) -> ValueError:
@@ -208,4 +230,8 @@ def _hold_out(x: Tensor, y: Tensor, count: int, split: int):
 
 HELD_OUT = 5_000
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+PUBLISHED = {  # by `_fingerprint`; torchvision itself compares the unpacked files of CIFAR-10 with checksums
+    "mnist": "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a",
+    "fashion_mnist": "14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214",
+}
 DATASETS: dict[str, Loader] = {"digits": _digits} | {name: partial(_from_torchvision, name) for name in TORCHVISION}

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import reduce
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -115,9 +116,9 @@ def check_rates(rate: float | dict[str, float], names: Collection[str], scope: s
     if set(rates) != set(names):
         raise ValueError(f"rates must name every prunable layer {list(names)}, got {list(rates)}")
     for name, value in rates.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
             raise ValueError(f"rate for {name!r} must be a share between 0 and 1, got {value!r}")
-    return rates
+    return {name: float(value) for name, value in rates.items()}
 
 
 def _as_numpy(tensor: Tensor) -> np.ndarray:

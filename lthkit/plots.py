@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from lthkit.columns import COLUMNS, of
+from lthkit.columns import of
 from lthkit.report import summary
 
 # Okabe & Ito's palette: distinct for colour-blind readers; markers and dashes tell arms apart in grey print.
@@ -43,7 +43,6 @@ def against_kept(
     """A line for each arm: mean over the seeds of `column` against the share of weights kept.
 
     The band is the 95 % interval of the mean.  title: the finding.  arms: which, in this order; labels: their names.
-    A column that is not in `columns.COLUMNS` is taken for a share, and drawn in percent.
     """
     arms = list(dict.fromkeys(table[by])) if arms is None else list(arms)
     if missing := [arm for arm in arms if arm not in set(table[by])]:
@@ -51,10 +50,9 @@ def against_kept(
     with plt.rc_context(STYLE):
         fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
         points = summary(table[table[by].isin(arms)], column, by=(by, "round"))
-        scale = of(column).scale if column in COLUMNS else 100
         for i, arm in enumerate(arms):
             line = points[points[by] == arm].sort_values("kept")
-            _line(ax, 100 * line.kept, line, scale, i, (labels or {}).get(arm, arm))
+            _line(ax, 100 * line.kept, line, of(column).scale, i, (labels or {}).get(arm, arm))
         kept_axis(ax, 100 * points.kept.min())
         ax.set(ylabel=of(column).label if ylabel is None else ylabel, title=title)
         ax.legend()

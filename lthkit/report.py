@@ -9,6 +9,7 @@ What holds here also holds under Holm's rule, wherever the claim stands among th
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -108,19 +109,22 @@ def compare(
     than `margin` either way (two one-sided tests: the whole interval lies inside).
     The claim holds if the whole interval agrees with it, is contradicted if none of it does, else is undecided.
     by: the column that names the arms.  at_round: look at this round only.  claim, scope, source: words for the badge.
-    Raises ValueError if an arm, column or round is missing, a seed stands alone or twice, a value is NaN, or fewer
-    than three pairs are left.
+    An accuracy is a count of test images, so a few seeds may agree by chance to the image.  The spread is taken to be
+    at least what rounding to steps gives a difference, step / √6; the step is the smallest in all of the column.
+    Raises ValueError if an arm, column or round is missing, a seed stands alone or twice or has diverged, a value is
+    NaN, or fewer than three pairs are left.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
     if kind == "equivalent" and not margin > 0:
         raise ValueError(f"kind='equivalent' needs a margin above 0, got {margin}: say which difference would matter")
-    if not margin >= 0 or not 0 < confidence < 1:
-        raise ValueError(f"margin must not be negative and confidence lie in (0, 1), got {margin} and {confidence}")
+    if not margin >= 0:
+        raise ValueError(f"margin must not be negative, got {margin}")
+    _check_confidence(confidence)
     sign = -1 if kind == "better" and columns.of(column).less_is_better else 1
     difference = sign * paired(table, column, by, better, than, at_round)
     n, mean = len(difference), float(difference.mean())
-    error = float(difference.std(ddof=1)) / math.sqrt(n)
+    error = max(float(difference.std(ddof=1)), smallest_step(table[column]) / math.sqrt(6)) / math.sqrt(n)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     low, high = mean - half, mean + half
     if kind == "better":
@@ -165,6 +169,7 @@ def holm(p_values: Sequence[float], family: int = FAMILY) -> list[float]:
 
 def interval(values, confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean of the replicates and Student's interval around it: (mean, low, high)."""
+    _check_confidence(confidence)
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2 or np.isnan(values).any():
         raise ValueError(f"an interval needs at least two numbers and no NaN, got {values}")
@@ -203,6 +208,9 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
             raise ValueError(f"no rows with {by}={arm!r}{where}: there are {sorted(table[by].unique())}")
         if rows["seed"].duplicated().any():
             raise ValueError(f"{by}={arm!r} has several rows a seed: choose one with at_round=…")
+        if "diverged" in rows and (bad := sorted(rows["seed"][rows["diverged"].eq(True)])):
+            remedy = "leave them out in all arms, or compare runs at a lower lr"
+            raise ValueError(f"seeds {bad} of {by}={arm!r} have diverged: {remedy}")
         values = pd.to_numeric(rows.set_index("seed")[column], errors="coerce").astype(float).sort_index()
         if bad := values.index[~np.isfinite(values)].tolist():
             raise ValueError(f"{column!r} is NaN, infinite or no number for seeds {bad} of {by}={arm!r}")
@@ -213,6 +221,19 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
     if len(difference) < 3:
         raise ValueError(f"{len(difference)} pairs are too few to judge by: use at least 3 seeds, better 10")
     return difference
+
+
+def smallest_step(values: pd.Series) -> float:
+    """The smallest difference between two values that is more than rounding; 0 if all are equal."""
+    found = np.unique(pd.to_numeric(values, errors="coerce").astype(float))
+    found = found[np.isfinite(found)]
+    steps = np.diff(found)
+    return min(steps[steps > 1e-9 * np.abs(found).max(initial=0)].tolist(), default=0.0)
+
+
+def _check_confidence(confidence: float) -> None:
+    if isinstance(confidence, bool) or not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, as in 0.95, got {confidence!r}")
 
 
 def _need(table: pd.DataFrame, needed: list[str]) -> None:

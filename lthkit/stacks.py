@@ -3,7 +3,7 @@
 `Params` is a dict from a parameter's name to a tensor [R, …]; `Masks` one of bool tensors [R, …] for the prunable ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -36,6 +36,11 @@ def join(parts: Iterable[Params]) -> Params:
 def clone(tensors: Params) -> Params:
     """A copy that shares no memory with `tensors`."""
     return {name: value.clone() for name, value in tensors.items()}
+
+
+def lend(function: Callable, ours: Mapping[str, Callable], *stacks: Params) -> Iterable[Params]:
+    """The stacks for a function to look at: copies, as it may work in place, unless it is one of ours, which do not."""
+    return stacks if function in ours.values() else map(clone, stacks)
 
 
 def effective(params: Params, masks: Masks | None, frozen: Params | None = None) -> Params:

@@ -5,9 +5,11 @@ Nothing in `lthkit` reads torch's global random state.
 """
 
 import hashlib
+import random
 from collections.abc import Iterable
 from operator import index
 
+import numpy as np
 import torch
 
 PURPOSES = ("init", "batches", "ties", "action", "sample")
@@ -30,10 +32,19 @@ def streams(seeds: Iterable[int], purpose: str, round: int = 0) -> list[torch.Ge
     return [stream(seed, purpose, round) for seed in seeds]
 
 
+def global_states(device: torch.device) -> dict[str, object]:
+    """Where the generators stand that belong to all of a program: comparing two answers shows who drew from them."""
+    states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+    drawn = {"torch": [state.numpy().tobytes() for state in states]}
+    _, numbers, *rest = np.random.get_state()
+    return drawn | {"NumPy": [numbers.tobytes(), *rest], "random": random.getstate()}
+
+
 def as_seeds(seeds: int | Iterable[int]) -> list[int]:
     """The seeds as a list of distinct ints.  A single int stands for one replicate.
 
-    Raises ValueError for an empty, repeated or non-integer seed: a repeated seed would count one run twice.
+    Raises ValueError for an empty, repeated or non-integer seed: a repeated seed would count one run twice; and for
+    one that the tables' 64 bits do not hold.
     """
     try:
         listed = [index(seeds)] if not isinstance(seeds, Iterable) else [index(seed) for seed in seeds]
@@ -41,6 +52,8 @@ def as_seeds(seeds: int | Iterable[int]) -> list[int]:
         raise ValueError(f"seeds must be integers, got {seeds!r}") from None
     if not listed:
         raise ValueError("seeds is empty: give at least one, as in seeds=range(10)")
+    if wide := [seed for seed in listed if not -(2**63) <= seed < 2**63]:
+        raise ValueError(f"seeds must lie within 64 bits, from −2⁶³ to 2⁶³ − 1, got {wide}")
     if len(set(listed)) != len(listed):
         raise ValueError(f"seeds repeat: {listed}; each replicate needs its own")
     return listed

@@ -1,5 +1,6 @@
 """Checkpoints: a call that is broken off goes on where it stood, bit for bit, and a folder serves one call only."""
 
+import linecache
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from lthkit import checkpoints, masks, supermask
+from lthkit.checkpoints import describe
 from lthkit.data import Dataset
 from lthkit.networks import Conv, Dense, from_module
 from lthkit.training import effective, fit, weights
@@ -325,6 +327,20 @@ def test_a_bad_call_makes_no_folder(tmp_path):
         with pytest.raises(ValueError):
             small(checkpoint=tmp_path / "new", **change)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_class_of_a_notebook_is_told_apart_by_its_methods():
+    """Where Python finds the source of functions alone."""
+    sources = [f"class Net:\n    def forward(self, x):\n        return {body}\n" for body in ("x", "2 * x")]
+    made = []
+    for k, source in enumerate(sources):
+        name, scope = f"<cell {k}>", {"__name__": "__main__"}
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        exec(compile(source, name, "exec"), scope)  # noqa: S102
+        made.append(scope["Net"])
+    first, second = map(describe, made)
+    assert first.startswith("Net ") and second.startswith("Net ") and first != second
+    assert describe(made[0]) == first
 
 
 def test_a_function_without_source_is_named(tmp_path):

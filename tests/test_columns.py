@@ -30,7 +30,7 @@ def test_every_column_of_every_table_is_known():
     tables = [run.table, run.history().table(), masks.table]
     tables += [table for found in (learned, popup) for table in (found.table, found.history, found.shares)]
     met = {column for table in tables for column in table} - KEYS
-    assert met == set(COLUMNS) - {"share", "reached"}, "the labs' own aside"
+    assert met == set(COLUMNS) - {"share", "cosine", "reached"}, "the labs' own aside"
 
 
 def asked_for(path: Path) -> list[str]:
@@ -61,6 +61,7 @@ def test_every_column_that_a_lab_compares_is_known():
         ("val_loss", ("", 1, 3, "lower", "higher", True)),
         ("nonzero", (" points", 100, 1, "higher", "lower", False)),
         ("share", (" points", 100, 1, "higher", "lower", False)),
+        ("cosine", ("", 1, 3, "higher", "lower", False)),
     ],
 )
 def test_what_columns_mean(column, expected):
@@ -91,4 +92,4 @@ def test_a_column_can_be_added(monkeypatch):
     added = Column("batches", " batches", digits=0, better="earlier", worse="later", less_is_better=True)
     monkeypatch.setitem(columns.COLUMNS, "batches", added)
     verdict = compare(rows, "batches", "arm", "a", "b")
-    assert (verdict.status, verdict.sentence) == ("holds", "A is earlier than b: −4 batches (−4 to −4), 4 seeds.")
+    assert (verdict.status, verdict.sentence) == ("holds", "A is earlier than b: −4 batches (−6 to −2), 4 seeds.")

@@ -195,3 +195,42 @@ def test_no_images_at_all_is_named_too():
 def test_bool_images_are_black_and_white():
     drawn = (torch.ones(4, 1, 2, 2, dtype=torch.bool), torch.arange(4))
     assert Dataset.from_tensors("stamps", drawn, drawn, drawn).train_x.max() == 1
+
+
+def test_a_data_set_shares_no_memory_with_what_it_was_made_from():
+    (x, y), val, test = pairs()
+    array, labels = val[0].numpy(), val[1].numpy()
+    found = Dataset.from_tensors("own", (x, y), (array, labels), test)
+    before = [value.clone() for value in (found.train_x, found.train_y, found.val_x, found.val_y)]
+    x.zero_(), y.zero_(), array.fill(0), labels.fill(0)
+    for value, kept in zip((found.train_x, found.train_y, found.val_x, found.val_y), before, strict=True):
+        assert torch.equal(value, kept) and value.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_integer_images_of_0_and_1_are_asked_about(dtype):
+    x = torch.tensor([0, 1] * 12).view(4, 1, 2, 3)
+    part = (x.to(dtype), torch.arange(4))
+    said = "train: integer images of 0 and 1, of 255 or of 1 at most\\? Give bool ones, or divide them"
+    with pytest.raises(ValueError, match=said):
+        Dataset.from_tensors("stamps", part, part, part)
+    assert Dataset.from_tensors("stamps", *[(x.bool(), part[1])] * 3).train_x.max() == 1
+    assert Dataset.from_tensors("black", *[(0 * x, part[1])] * 3).train_x.max() == 0
+
+
+@pytest.mark.parametrize("classes", [2.5, 3.0, True, 0, "3"])
+def test_classes_are_a_whole_number(classes):
+    with pytest.raises(ValueError, match=f"classes must be a whole number of at least 1, got {classes!r}"):
+        Dataset.from_tensors("half", *pairs(), classes=classes)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert type(Dataset.from_tensors("few", *pairs(), classes=np.int64(7)).classes) is int
+    assert len(data.load("digits", split=np.int64(1), subset=np.int32(20)).train_y) == 20
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8), (1, 0, 8), (1, 8, 0)])
+def test_images_without_pixels_are_named(shape):
+    part = (torch.zeros(4, *shape), torch.arange(4))
+    with pytest.raises(ValueError, match=r"train: images have no pixels: shape \(4, "):
+        Dataset.from_tensors("nothing", part, part, part)

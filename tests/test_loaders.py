@@ -11,6 +11,7 @@ import struct
 import sys
 import tarfile
 import urllib.request
+import warnings
 from pathlib import Path
 from urllib.error import URLError
 
@@ -21,6 +22,7 @@ import torchvision
 
 from lthkit import data
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*other files than published")  # the small files of this module
 PACKAGED = Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts its files
 RAW = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -84,6 +86,11 @@ def test_real_fashion_mnist_has_its_sizes_and_values(fashion):
     assert whole.mean().item() == pytest.approx(0.2860, abs=1e-4) and whole.std().item() == pytest.approx(
         0.3530, abs=1e-4
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_published_files_are_known_by_their_hash(fashion):
+    data.load("fashion_mnist", root=fashion[0])
 
 
 def test_real_fashion_mnist_keeps_images_with_their_labels(fashion):
@@ -184,6 +191,15 @@ def test_mnist_is_read_from_its_own_format(mnist):
     found = data.load("mnist", root=mnist)
     assert found.name == "mnist" and found.image_shape == (1, 28, 28)
     check_parts(found, TRAIN, TEST)
+
+
+def test_other_files_than_published_are_told_and_the_warning_can_be_silenced(mnist):
+    with pytest.warns(UserWarning, match="mnist in .*MNIST.raw holds other files than published: results may") as told:
+        data.load("mnist", root=mnist)
+    assert [each.filename for each in told] == [__file__], "where it was loaded"
+    with warnings.catch_warnings(action="error"):
+        warnings.filterwarnings("ignore", "mnist in .* other files than published")
+        data.load("mnist", root=mnist)
 
 
 def test_the_split_is_always_the_same(mnist):

@@ -167,7 +167,8 @@ def ax_arm(ax):
     [
         ("accuracy_at_start", "test accuracy before training, %", 100),
         ("early_stop_iteration", "iteration of the lowest validation loss", 1),
-        ("anything", "anything", 100),  # a column of a lab's own, taken for a share
+        ("cosine", "cosine of masking and training", 1),
+        ("anything", "anything", 1),  # a column that is not listed is drawn as it is
     ],
 )
 def test_against_kept_draws_any_column(table, column, label, scale):

@@ -48,7 +48,7 @@ B = [0.8] * 4
 @given(shares, st.sampled_from([0.9, 0.95, CONFIDENCE]), st.sampled_from(["test_accuracy", *LESS]))
 def test_the_interval_is_that_of_scipys_paired_test(pairs, confidence, column):
     a, b = np.array(pairs).T
-    assume(np.std(a - b) > 1e-9)
+    assume(np.std(a - b, ddof=1) > max(1e-9, step(pairs) / math.sqrt(6)))  # otherwise the floor
     verdict = judge(a, b, column, confidence=confidence)
     test = stats.ttest_rel(a, b)
     expected = test.confidence_interval(confidence_level=confidence)
@@ -66,7 +66,7 @@ def test_the_interval_is_that_of_scipys_paired_test(pairs, confidence, column):
 def test_the_status_follows_from_interval_margin_and_direction(pairs, margin, kind, column):
     assume(kind == "better" or margin > 0)
     a, b = np.array(pairs).T
-    assume(np.std(a - b) > 1e-9)
+    assume(np.std(a - b, ddof=1) > max(1e-9, step(pairs) / math.sqrt(6)))
     verdict = judge(a, b, column, margin=margin, kind=kind)
     low, high = stats.ttest_rel(a, b).confidence_interval(confidence_level=CONFIDENCE)
     assume(min(abs(end - edge) for end in (low, high) for edge in (margin, -margin)) > 1e-9)
@@ -124,11 +124,51 @@ def test_less_is_better_for_iterations_seconds_and_losses(column):
     assert judge(B, A, column, confidence=0.95, margin=0.1).status == "undecided"
 
 
-def test_without_any_spread_the_mean_decides():
-    assert judge([0.5] * 3, [0.25] * 3).status == "holds" and judge([0.5] * 3, [0.25] * 3).p == 0
-    assert judge([0.25] * 3, [0.5] * 3).status == "contradicted"
+def images(n, *right):
+    """Accuracies on n test images."""
+    return [count / n for count in right]
+
+
+ONE_BETTER = images(400, 381, 378, 385), images(400, 380, 377, 384)  # each seed one image of 400
+
+
+@pytest.mark.parametrize("confidence", [0.95, CONFIDENCE])
+def test_three_seeds_each_one_image_better_decide_nothing(confidence):
+    assert np.std(np.subtract(*ONE_BETTER)) < 1e-15
+    better, worse = judge(*ONE_BETTER, confidence=confidence), judge(*ONE_BETTER[::-1], confidence=confidence)
+    assert better.status == worse.status == "undecided"
+    # On paper: an image is 0.0025, so the error at least 0.0025 / √18, t = √18 with 2 degrees of freedom.
+    assert better.p == worse.p == pytest.approx(2 * stats.t.sf(math.sqrt(18), 2)) and better.p > 0.05
+    half = stats.t.ppf((1 + confidence) / 2, 2) * 0.0025 / math.sqrt(18)
+    assert (better.low, better.high) == (pytest.approx(0.0025 - half), pytest.approx(0.0025 + half))
+
+
+def test_the_step_is_that_of_all_values_of_the_column():
+    rows = pd.concat([table([0.5] * 3, [0.25] * 3, round=1), table(*ONE_BETTER, round=2)], ignore_index=True)
+    assert judge([0.5] * 3, [0.25] * 3).status == "undecided", "the one step there is"
+    assert compare(rows, "test_accuracy", "arm", "a", "b", at_round=1).status == "holds"
+    assert compare(rows, "test_accuracy", "arm", "b", "a", at_round=1).status == "contradicted"
+    assert compare(rows, "test_accuracy", "arm", "a", "b", at_round=2).status == "undecided"
+
+
+def test_ten_seeds_without_any_spread_still_decide():
+    ten = images(400, *range(370, 380)), images(400, *range(369, 379))
+    assert judge(*ten).status == "holds" and judge(*ten[::-1]).status == "contradicted"
+    assert judge(*ten, kind="equivalent", margin=0.01).status == "holds"
+
+
+def test_steps_that_are_rounding_alone_are_none():
+    means = [0.1 + 0.2, 0.3, 0.95], [0.2, 0.2, 0.85]  # 0.30000000000000004 is no value of its own
+    assert judge(*means).p == pytest.approx(2 * stats.t.sf(math.sqrt(18), 2)), "the step is 0.1"
+
+
+def test_equal_arms_are_equal_and_neither_is_better():
     assert judge([0.5] * 3, [0.5] * 3).status == "undecided" and judge([0.5] * 3, [0.5] * 3).p == 1
     assert judge([0.5] * 3, [0.5] * 3, kind="equivalent", margin=0.01).status == "holds"
+
+
+def step(values):
+    return np.diff(np.unique(values)).min(initial=1)
 
 
 def test_pairs_are_made_by_seed_and_round():
@@ -138,6 +178,11 @@ def test_pairs_are_made_by_seed_and_round():
     assert compare(rows, "test_accuracy", "arm", "a", "b", at_round=5).difference == pytest.approx(-0.1)
     by_method = rows[rows["round"] == 4].rename(columns={"arm": "method"})
     assert compare(by_method, "test_accuracy", "method", "a", "b").difference == pytest.approx(0.1)
+
+
+def test_rows_that_know_nothing_of_divergence_are_taken():
+    rows = pd.concat([table(A, B, diverged=False), table(A, B).replace({"arm": {"b": "c"}}).query("arm == 'c'")])
+    assert rows.diverged.isna().any() and compare(rows, "test_accuracy", "arm", "a", "c").status == "undecided"
 
 
 def test_the_table_is_not_changed():
@@ -172,6 +217,14 @@ FAULTS = {
     "nan": ({"table": table([*A[:3], math.nan], B)}, r"'test_accuracy' is NaN.*\[13\]"),
     "infinite": ({"table": table([*A[:3], math.inf], B)}, r"'test_accuracy'.*\[13\]"),
     "words": ({"table": GOOD.assign(test_accuracy="high")}, "'test_accuracy'"),
+    "diverged": (
+        {"table": table([*A[:3], math.nan], B, diverged=[False] * 3 + [True] + [False] * 4)},
+        r"seeds \[13\] of arm='a' have diverged: leave them out in all arms, or compare runs at a lower lr",
+    ),
+    "diverged, in a column that has numbers": (
+        {"table": GOOD.assign(diverged=[*[False] * 4, True, *[False] * 3])},
+        r"seeds \[1\d\] of arm='b' have diverged",
+    ),
     "two seeds": ({"table": table(A[:2], B[:2])}, "2 pairs"),
 }
 
@@ -314,6 +367,15 @@ def test_interval_is_students(values, confidence):
     expected = stats.ttest_1samp(values, 0).confidence_interval(confidence_level=confidence)
     assert mean == pytest.approx(np.mean(values), abs=1e-9)
     assert (low, high) == (pytest.approx(expected.low, abs=1e-6), pytest.approx(expected.high, abs=1e-6))
+
+
+@pytest.mark.parametrize("confidence", [95, 1, 0, -0.5, math.nan, "0.95", True])
+def test_a_confidence_is_a_share_everywhere(confidence):
+    said = rf"confidence must lie between 0 and 1, as in 0.95, got {confidence!r}"
+    for call in (interval, lambda a, confidence: judge(a, B, confidence=confidence),
+                 lambda a, confidence: summary(GOOD, "test_accuracy", "arm", confidence)):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            call(A, confidence=confidence)
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, math.nan], [[1.0, 2.0]]])

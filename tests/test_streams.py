@@ -55,7 +55,7 @@ def test_unknown_purpose_lists_the_known_ones():
 @pytest.mark.parametrize(
     "given, expected",
     [(3, [3]), (range(3), [0, 1, 2]), ((7, 2), [7, 2]), (np.arange(2), [0, 1]), (torch.tensor([4, 1]), [4, 1]),
-     (np.int64(6), [6]), (iter([1, 9]), [1, 9])],
+     (np.int64(6), [6]), ([2**63 - 1, -(2**63)], [2**63 - 1, -(2**63)]), (iter([1, 9]), [1, 9])],
 )  # fmt: skip
 def test_seeds_become_a_list_of_plain_ints(given, expected):
     found = as_seeds(given)
@@ -65,7 +65,7 @@ def test_seeds_become_a_list_of_plain_ints(given, expected):
 @pytest.mark.parametrize(
     "bad, said",
     [([], "empty"), (range(0), "empty"), ([1, 2, 1], r"\[1, 2, 1\]"), ([0.5], r"\[0.5\]"), (1.0, "1.0"),
-     ("ab", "'ab'"), (None, "None")],
+     ("ab", "'ab'"), (None, "None"), ([3, 2**63], f"64 bits.*{2**63}"), (-(2**63) - 1, "64 bits")],
 )  # fmt: skip
 def test_bad_seeds_are_named(bad, said):
     with pytest.raises(ValueError, match=said):

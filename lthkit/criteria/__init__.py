@@ -6,6 +6,7 @@ loss by the effective initial weights.
 """
 
 from collections.abc import Callable  # noqa: I001 (names in columns)
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -16,7 +17,9 @@ from lthkit.criteria.weights import (
     magnitude_increase_same_sign, movement, random, small_final, small_init, small_init_small_final,
 )  # fmt: skip
 
-__all__ = ["CRITERIA", "Criterion", "Evidence"]
+from lthkit.stacks import lend
+
+__all__ = ["CRITERIA", "Criterion", "Evidence", "scored"]
 
 Criterion = Callable[[Evidence], dict[str, Tensor]]
 
@@ -27,3 +30,20 @@ CRITERIA: dict[str, Criterion] = {
     "large_final_same_sign": large_final_same_sign, "magnitude_increase_same_sign": magnitude_increase_same_sign,
     "magnitude": large_final, "gradient": gradient, "snip": snip, "grasp": grasp, "fisher": fisher, "synflow": synflow,
 }  # fmt: skip
+
+
+def scored(evidence: Evidence, criterion: Criterion) -> dict[str, Tensor]:
+    """What a criterion makes of the evidence, of which it gets a copy, less the data, unless it is one of ours.
+
+    Raises TypeError for one that returns no dict, ValueError for one that writes into the data set.
+    """
+    data, name = evidence.data, getattr(criterion, "__name__", type(criterion).__name__)
+    initial, final, masks = lend(criterion, CRITERIA, evidence.initial, evidence.final, evidence.masks)
+    tensors = [value for value in vars(data).values() if isinstance(value, Tensor) and not value.is_inference()]
+    before = [value._version for value in tensors]
+    scores = criterion(replace(evidence, initial=initial, final=final, masks=masks))
+    if [value._version for value in tensors] != before:
+        raise ValueError(f"{name} writes into the images or labels: let it work on a copy")
+    if not isinstance(scores, dict):
+        raise TypeError(f"a criterion returns a dict of scores, {name} gave {type(scores).__name__}")
+    return scores

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from lthkit.exercises.compare import Fault, form, options
+from lthkit.exercises.compare import Fault, form, is_number, options
 from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("count what a mask removes", "say what it does not save")
@@ -21,7 +21,7 @@ _WIPED = "A threshold cuts through equal scores, and all of them go at once. Pic
 
 
 def _verify_guesses(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, tuple | list) or len(got) != 3 or not all(isinstance(g, int | float) for g in got):
+    if not isinstance(got, tuple | list) or len(got) != 3 or not all(map(is_number, got)):
         return Fault("Give three numbers: weights left, percentage of zeros, times faster.", got=got)
     kept, percentage, speedup = got
     if not 0 <= kept <= 1000:
@@ -71,7 +71,7 @@ def prune_layer(weights, mask, rate):
 
 
 def _layers(rng: np.random.Generator) -> list[tuple]:
-    """Small and large layers, some pruned before, with ties and zeros; rates end on .5 or just below a whole number."""
+    """Small and large layers, some pruned before; ties, near ties, zeros; rates end on .5 or just below a whole one."""
     drawn = []
     for rows, columns, dead, rate in [(1, 2, 0, 0.5), (2, 2, 1, 0.5), (1, 5, 0, 0.5), (2, 4, 3, 0.4), (3, 5, 0, 0.0),
                                       (3, 5, 6, 1.0), (10, 10, 0, 0.29),
@@ -79,8 +79,14 @@ def _layers(rng: np.random.Generator) -> list[tuple]:
         weights = torch.from_numpy(rng.normal(size=(rows, columns)).astype(rng.choice(["float32", "float64"])))
         drawn.append((weights, _mask(rng, rows, columns, dead), rate))
     tied = torch.from_numpy(rng.choice([-1.0, 1.0], size=(2, 3))) * float(rng.uniform(0.1, 2))
+    near = (1 + torch.from_numpy(rng.permutation(12)).view(3, 4) * 2.0**-20).float()  # all one in half precision
     few = torch.from_numpy(rng.integers(-2, 3, size=(4, 6)).astype("float32"))
-    return [*drawn, (tied, _mask(rng, 2, 3, 0), 0.5), (few, _mask(rng, 4, 6, 5), 0.35)]
+    return [
+        *drawn,
+        (tied, _mask(rng, 2, 3, 0), 0.5),
+        (few, _mask(rng, 4, 6, 5), 0.35),
+        (near, _mask(rng, 3, 4, 0), 0.5),
+    ]
 
 
 def _verify_round(args: tuple, got: object) -> Fault | None:
@@ -136,6 +142,10 @@ def _revives(weights, mask, rate):
     return prune_layer(weights, torch.ones_like(mask), rate)
 
 
+def _untouched(weights, mask, rate):
+    return mask.clone()
+
+
 PRUNE_LAYER = Task(
     id="1.1",
     kind="build",
@@ -144,9 +154,18 @@ PRUNE_LAYER = Task(
     difficulty="easy",
     minutes=10,
     hints=(
-        "Find the positions of the alive weights first: mask.flatten().nonzero().flatten().",
-        "Sort only those positions, by the magnitude of their weights. argsort gives an order, not values.",
-        "Set the first round(rate * alive) of them to False in a clone of the mask, through view(-1).",
+        (
+            "Find the positions of the alive weights first: mask.flatten().nonzero().flatten(). Or rank all positions, "
+            "the dead ones last: weights.abs().masked_fill(~mask, torch.inf)."
+        ),
+        (
+            "Sort by magnitude, in one dimension: .flatten().argsort() gives an order, not values. Whichever way you "
+            "took, the first places hold alive weights only."
+        ),
+        (
+            "Set the first round(rate * alive) of them to False in a clone of the mask, through view(-1). "
+            "`new[mask][i] = False` indexes twice and writes into a copy."
+        ),
     ),
     why="Sorting picks an exact number of weights. A threshold does not: where all weights are equal, "
     "`weights.abs() > threshold` removes all of them. `int` in place of `round` cuts off: Python computes "
@@ -165,6 +184,10 @@ PRUNE_LAYER = Task(
             "Pruned weights are ranked too. They are 0, so they come first: sort the alive ones only.", _dead_ranked
         ),
         Mistake("A pruned weight came back: start from the given mask, not from a new one.", _revives),
+        Mistake(
+            "No weight is removed. `new[mask][i] = False` indexes twice and writes into a copy: index once.",
+            _untouched,
+        ),
     ),
 )
 
@@ -184,14 +207,16 @@ def prune_repaired(weights, mask, rate):
 def _layers_for_percentiles(rng: np.random.Generator) -> list[tuple]:
     """Layers without ties, at rates where percentile and rounding remove the same number of weights.
 
-    At a rate of 3/4 the percentile of five weights is one of them.  The last layer is large enough to tell 100 from
-    101.
+    At a rate of 3/4 the percentile of five weights is one of them.  In the second an alive weight is 0.  The third
+    is large enough to tell 100 from 101.
     """
     drawn = []
-    for alive, dead, rate in [(5, 2, 0.75), (400, 50, 0.875)]:
+    for alive, dead, rate in [(5, 2, 0.75), (4, 2, 0.5), (120, 20, 0.875)]:
         weights = torch.from_numpy(rng.normal(size=(1, alive + dead)).astype("float32"))
         drawn.append((weights, _mask(rng, 1, alive + dead, dead), rate))
-    while len(drawn) < 7:
+    weights, mask, _ = drawn[1]
+    weights[0, mask[0].nonzero()[0]] = 0
+    while len(drawn) < 8:
         alive, dead = int(rng.integers(4, 7 + 10 * len(drawn))), int(rng.integers(1, 4 + 5 * len(drawn)))
         rate = round(float(rng.uniform(0.1, 0.9)), 2)
         if math.floor(rate * (alive - 1)) + 1 == round(rate * alive):
@@ -215,6 +240,11 @@ def _unscaled_percentile(weights, mask, rate):
     return mask & torch.from_numpy(size > np.percentile(size[mask.numpy()], rate))
 
 
+def _above_zero(weights, mask, rate):
+    size = (weights * mask).abs().numpy()
+    return mask & torch.from_numpy(size > np.percentile(size[size > 0], 100 * rate))
+
+
 PRUNE = Task(
     id="1.2",
     kind="find the bug",
@@ -236,6 +266,7 @@ PRUNE = Task(
     faulty=prune_faulty,
     mistakes=(
         Mistake("The percentile still counts pruned weights: take it over size[mask].", prune_faulty),
+        Mistake("`size > 0` leaves out alive weights that are 0 as well: take size[mask].", _above_zero),
         Mistake(_VALUE, _signed_percentile),
         Mistake("np.percentile counts in percent: 100 * rate.", _unscaled_percentile),
         Mistake("A pruned weight came back: the new mask must stay inside the old one.", _percentile_revives),
@@ -284,6 +315,19 @@ def _at_least(scores, keep):
     return scores >= scores.flatten().sort(descending=True).values[max(0, keep - 1)] if keep else scores > scores.max()
 
 
+def _at_least_one_more(scores, keep):
+    ordered = scores.flatten().sort(descending=True).values
+    return scores >= ordered[min(keep, len(ordered) - 1)]
+
+
+def _one_more(scores, keep):
+    return keep_best(scores, keep + 1)
+
+
+def _at_least_last(scores, keep):
+    return scores >= scores.flatten().sort(descending=True).values[keep - 1]
+
+
 def _ties_dropped(scores, keep):
     ordered = scores.flatten().sort(descending=True).values
     return scores > (ordered[keep] if keep < len(ordered) else -torch.inf)
@@ -293,6 +337,9 @@ def _lowest(scores, keep):
     return keep_best(-scores, keep)
 
 
+_EQUALS = "`>=` keeps every score that equals the threshold: more than asked for."
+_ONE_MORE = "One too many is kept: positions count from 0, so `keep` is the first that goes."
+
 KEEP_BEST = Task(
     id="1.3",
     kind="find the bug",
@@ -301,7 +348,10 @@ KEEP_BEST = Task(
     difficulty="medium",
     minutes=8,
     hints=(
-        "Try it with four equal scores and keep=2. How many are greater than the threshold?",
+        (
+            "Try it with four equal scores and keep=2. How many are greater than the threshold, and how many are "
+            "at least as large?"
+        ),
         "Two answers are needed: what happens to equal scores, and what happens where keep is all of them?",
         "Positions can be counted exactly, values cannot: argsort, then the first `keep` positions.",
     ),
@@ -315,7 +365,10 @@ KEEP_BEST = Task(
     faulty=keep_best_faulty,
     mistakes=(
         Mistake(_WIPED, _ties_dropped),
-        Mistake("`>=` keeps every score that equals the threshold: more than asked for.", _at_least),
+        Mistake(_EQUALS, _at_least),
+        Mistake(_ONE_MORE, _one_more),
+        Mistake(_ONE_MORE, _at_least_one_more),
+        Mistake(_EQUALS, _at_least_last),
         Mistake("You keep the lowest scores. The highest stay.", _lowest),
     ),
 )

@@ -87,6 +87,11 @@ def _trained_start(trained, initial, mask, rate):
     return prune_and_rewind(trained, trained, mask, rate)
 
 
+def _ranked_by_initial(trained, initial, mask, rate):
+    new_mask = prune_and_rewind(initial, initial, mask, rate)[0]
+    return new_mask, initial * new_mask
+
+
 def _dense_start(trained, initial, mask, rate):
     return prune_and_rewind(trained, initial, mask, rate)[0], initial
 
@@ -124,6 +129,7 @@ PRUNE_AND_REWIND = Task(
             "The start still holds the weights that this round prunes: it needs the new mask, not the old one.",
             _old_mask_start,
         ),
+        Mistake("You rank by `initial`. Its values are those to start from; `trained` ranks.", _ranked_by_initial),
         *(_from_lesson_1(mistake) for mistake in ch01.PRUNE_LAYER.mistakes),
     ),
 )
@@ -172,7 +178,22 @@ def _verify_rewound(args: tuple, got: tuple) -> Fault | None:
         return Fault(says, first, now)
     if off:
         return Fault(f"Not rewound: {', '.join(off)}. Biases have first values as well.", first, now)
-    return verify_copied(now, saved)
+    return verify_copied(now, saved) or verify_trainable(now)
+
+
+def verify_trainable(parameters: dict[str, Tensor]) -> Fault | None:
+    """A fault where a parameter is not the one that was handed over, or an optimizer could no longer train it."""
+    for name, parameter in parameters.items():
+        before = getattr(parameter, "original", None)
+        if before is None:
+            says = f"{name} is a new parameter: an optimizer made before knows only the old one. Write into that one."
+            return Fault(says, "the parameter that was there", "another one")
+        if parameter.requires_grad != before.requires_grad:
+            says = f"{name} asks for no gradient any more: the next training would leave it as it is."
+            return Fault(says, "requires_grad as it was", "requires_grad = False")
+        if parameter.dtype != before.dtype:
+            return Fault(f"{name} is {parameter.dtype} now: it was {before.dtype}.", before.dtype, parameter.dtype)
+    return None
 
 
 def verify_copied(parameters: dict[str, Tensor], saved: dict[str, Tensor]) -> Fault | None:

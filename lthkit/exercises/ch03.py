@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthkit.exercises.compare import Fault, compare, options
+from lthkit.exercises.compare import Fault, compare, is_number, options, plain
 from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("compute scores", "diagnose layer collapse")
@@ -26,9 +26,9 @@ def _verify_guesses(args: tuple, got: object) -> Fault | None:
     if not isinstance(got, tuple | list) or len(got) != 3:
         return Fault("Give three things: the winner, the points and the layer.", got=got)
     winner, points, layer = got
-    if winner not in ("magnitude", "gradient"):
+    if plain(winner) not in ("magnitude", "gradient"):
         return Fault(f'The winner is "magnitude" or "gradient", not {winner!r}.', got=got)
-    if isinstance(points, bool) or not isinstance(points, int | float) or not 0 <= points <= 100:
+    if not is_number(points) or not 0 <= points <= 100:
         return Fault("Guess the points as a number from 0 to 100.", got=got)
     return None if layer in (1, 2, 3) else Fault(f"The layers are 1, 2 and 3, not {layer!r}.", got=got)
 
@@ -192,7 +192,7 @@ def _models(rng: np.random.Generator) -> list[tuple]:
         nn.Sequential(OrderedDict([("block", block), ("flat", nn.Flatten()), (names[2], nn.Linear(m, k))])),
         nn.Sequential(nn.Conv1d(n, m, 2), nn.GroupNorm(1, m), nn.Sequential(nn.ReLU(), nn.Linear(m, k, bias=False))),
         nn.Sequential(nn.Embedding(k, n), nn.LayerNorm(n)),
-        nn.Sequential(nn.ConvTranspose1d(n, m, 2), nn.Conv1d(m, k, 2), nn.Bilinear(n, m, k)),
+        nn.Sequential(nn.EmbeddingBag(n, m), nn.Conv1d(m, k, 2), nn.Bilinear(n, m, k)),
     ]
     for model in models:
         _drawn(rng, model, torch.float32)

@@ -151,7 +151,8 @@ def _verify_ticket(args: tuple, got: tuple) -> Fault | None:
     if off:
         says = _why_off(args, net, now, off)
         return Fault(says, {name: first[name] for name in off}, {name: now[name] for name in off})
-    return ch02.verify_copied(now, saved) or _verify_used(net, masks)
+    parameters = dict(net.named_parameters())
+    return ch02.verify_copied(now, saved) or ch02.verify_trainable(parameters) or _verify_used(net, masks)
 
 
 def _why_off(args: tuple, net: nn.Module, now: dict[str, Tensor], off: list[str]) -> str:
@@ -285,6 +286,7 @@ CONTROL = Task(
     trials=_tickets,
     faulty=control_faulty,
     in_place=True,
+    draws=True,
 )
 
 
@@ -325,6 +327,14 @@ def _positive_side(weight, gradient):
     return gradient.masked_fill(weight >= 1e-6, 0)
 
 
+def _above_border(weight, gradient):
+    return gradient.masked_fill(weight > -1e-6, 0)
+
+
+def _below_border(weight, gradient):
+    return gradient.masked_fill(weight <= -1e-6, 0)
+
+
 def _small_gradients(weight, gradient):
     return gradient.masked_fill(gradient.abs() < 1e-6, 0)
 
@@ -341,6 +351,7 @@ def _border_too(weight, gradient):
     return gradient.masked_fill(weight.abs() <= 1e-6, 0)
 
 
+_BORDER = "`weight > -1e-6` holds for every positive weight, however large. The rule is about size: abs()."
 _SILENT = "You silence the weights that should learn: 0 belongs where the weight is nearly zero."
 
 NEAR_ZERO = Task(
@@ -366,6 +377,8 @@ NEAR_ZERO = Task(
         Mistake("Negative weights of any size still lose their gradient: is an abs() missing?", near_zero_faulty),
         Mistake("A weight of exactly 0.000001 keeps its gradient: the condition is `<`.", _border_too),
         Mistake("Nearly zero is not zero: weights below 0.000001 in size count as well.", _exact_zero),
+        Mistake(_BORDER, _above_border),
+        Mistake(_BORDER, _below_border),
         Mistake(_SILENT, _other_side),
         Mistake(_SILENT, _positive_side),
         Mistake("The rule looks at the weight, not at the gradient.", _small_gradients),

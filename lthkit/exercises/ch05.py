@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lthkit.exercises.compare import Fault, compare, form
+from lthkit.exercises.compare import Fault, compare, form, is_number, options
 from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("implement a criterion", "place it in the (initial, final) plane")
@@ -35,7 +35,7 @@ def _verify_order(args: tuple, got: object) -> Fault | None:
         return Fault("Give the order as a list of names in quotation marks.", got=got)
     if sorted(order) != sorted(RANKED):
         return Fault(f"Name each of these once: {', '.join(RANKED)}.", got=got)
-    if not isinstance(points, int | float) or not -100 <= points <= 100:
+    if not is_number(points) or not -100 <= points <= 100:
         return Fault("Guess the lead in percentage points, a number from -100 to 100.", got=got)
     return None
 
@@ -132,7 +132,8 @@ MAGNITUDE_INCREASE = Task(
 
 
 def both_large_faulty(initial, final, mask, keep):
-    ranks = [w.abs().flatten().argsort().argsort() for w in (initial, final)]  # 0 for the smallest
+    # ranks: 0 for the smallest
+    ranks = [w.abs().flatten().argsort().argsort() for w in (initial, final)]
     score = torch.minimum(*ranks).masked_fill(~mask.flatten(), -1)
     new_mask = torch.zeros_like(mask)
     new_mask.view(-1)[score.argsort(descending=True)[:keep]] = True
@@ -155,10 +156,13 @@ def _rounds(rng: np.random.Generator) -> list[tuple]:
     """
     drawn = []
     for rows, columns, dead, keep in [(1, 3, 0, 1), (1, 4, 2, 1), (2, 3, 2, 0), (2, 4, 3, 5), (3, 4, 6, 2),
-                                      (3, 5, 0, 4), (4, 5, 9, 3), (6, 8, 24, 8), (8, 9, 50, 6)]:  # fmt: skip
+                                      (3, 5, 0, 4), (4, 5, 9, 3), (6, 8, 24, 8), (8, 9, 50, 6),
+                                      (9, 8, 20, 20)]:  # fmt: skip
         dtype = rng.choice(["float32", "float64"])
         scales = rng.permutation([0.2, 1.0])
         initial, final = (torch.from_numpy(rng.normal(0, s, size=(rows, columns)).astype(dtype)) for s in scales)
+        if rows == 9:
+            final = final**3  # another law: what is large for both is a question of ranks, not of spreads
         mask = torch.from_numpy(rng.permutation(rows * columns) >= dead).view(rows, columns)
         drawn.append((initial, final * mask, mask, keep))
     return drawn
@@ -204,6 +208,14 @@ def _one_threshold(initial, final, mask, keep):
     return _highest(torch.minimum(initial.abs()[mask], final.abs()[mask]), mask, keep)
 
 
+def _over_spread(initial, final, mask, keep):
+    return _highest(torch.minimum(*(w.abs()[mask] / w[mask].std() for w in (initial, final))), mask, keep)
+
+
+def _over_whole_spread(initial, final, mask, keep):
+    return _highest(torch.minimum(*(w.abs()[mask] / w.std() for w in (initial, final))), mask, keep)
+
+
 def _lowest(initial, final, mask, keep):
     return _highest(-torch.minimum(*_ranks(initial, final, mask)), mask, keep)
 
@@ -233,6 +245,7 @@ def _highest(score, mask, keep):
     return new_mask
 
 
+_SPREAD = "You divide by the spread. Two sizes become comparable by their ranks, whatever the law of the weights."
 _COUNTED = "The ranks still count pruned weights: rank the alive ones alone."
 
 BOTH_LARGE = Task(
@@ -265,6 +278,8 @@ BOTH_LARGE = Task(
             "You compare |initial| with |final|. What they have in common is the rank, not the size.",
             _one_threshold,
         ),
+        Mistake(_SPREAD, _over_spread),
+        Mistake(_SPREAD, _over_whole_spread),
         Mistake("You keep the lowest ranks. The highest stay.", _lowest),
         Mistake("This is large_final: the initial weights do not enter.", _final_alone),
         Mistake("This is large_init: the trained weights do not enter.", _initial_alone),
@@ -358,18 +373,6 @@ _FOLLOWS = {
 }
 
 
-def _verify_follows(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, dict) or set(got) != set(_FOLLOWS):
-        return Fault(f"Give a dict with the keys {', '.join(_FOLLOWS)}.", got=got)
-    for letter, answer in got.items():
-        right, why = _FOLLOWS[letter]
-        if answer not in ("yes", "no"):
-            return Fault(f'{letter}: answer "yes" or "no", not {answer!r}.', got=got)
-        if answer != right:
-            return Fault(f"{letter}: {why}", got=got)
-    return None
-
-
 INTERPRET = Task(
     id="5.4",
     kind="interpret",
@@ -386,7 +389,12 @@ INTERPRET = Task(
     "weights that shrank (B). The band of movement cuts through the horizontal axis, where weights end at 0 (C). "
     "Equal accuracy does not mean equal masks (D). A minus sign turns a region into its complement (E).",
     next="Which criterion would keep the weights that flipped, and nothing else? Write it as an arm of section 8.",
-    verify=_verify_follows,
+    verify=options(
+        tuple(_FOLLOWS),
+        ("yes", "no"),
+        {letter: right for letter, (right, _) in _FOLLOWS.items()},
+        {letter: why for letter, (_, why) in _FOLLOWS.items()},
+    ),
     answer={letter: right for letter, (right, _) in _FOLLOWS.items()},
 )
 

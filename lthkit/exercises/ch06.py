@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from lthkit.exercises.compare import Fault, compare, form
+from lthkit.exercises.compare import Fault, compare, form, is_number, options
 from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("write a mask-1 action", "design the control that separates sign from magnitude")
@@ -23,7 +23,7 @@ _ZERO = "A weight of 0 has no sign, so nothing can have its sign: 0 stays there.
 
 
 def _verify_guesses(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, tuple | list) or len(got) != 3 or not all(isinstance(g, int | float) for g in got):
+    if not isinstance(got, tuple | list) or len(got) != 3 or not all(map(is_number, got)):
         return Fault("Give three numbers: points lost with both fresh, fresh magnitudes, fresh signs.", got=got)
     for guess in got:
         if not -100 <= guess <= 100:
@@ -235,6 +235,7 @@ RESHUFFLE = Task(
     reference=reshuffle_repaired,
     trials=_layers_to_shuffle,
     faulty=reshuffle_faulty,
+    draws=True,
 )
 
 
@@ -317,18 +318,6 @@ _DIFFERS = {
 }
 
 
-def _verify_differs(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, dict) or set(got) != set(_DIFFERS):
-        return Fault(f"Give a dict with the keys {', '.join(_DIFFERS)}.", got=got)
-    for letter, answer in got.items():
-        right, why = _DIFFERS[letter]
-        if answer not in ("sign", "magnitude", "both", "masks"):
-            return Fault(f'{letter}: answer "sign", "magnitude", "both" or "masks", not {answer!r}.', got=got)
-        if answer != right:
-            return Fault(f"{letter}: {why}", got=got)
-    return None
-
-
 INTERPRET = Task(
     id="6.4",
     kind="interpret",
@@ -344,7 +333,12 @@ INTERPRET = Task(
     "D is the cell that the paper's actions leave out. E needs care: an arm that searches its own masks differs "
     "in these too.",
     next="Which of the five pairs would you show to somebody who says that only the magnitudes count?",
-    verify=_verify_differs,
+    verify=options(
+        tuple(_DIFFERS),
+        ("sign", "magnitude", "both", "masks"),
+        {letter: right for letter, (right, _) in _DIFFERS.items()},
+        {letter: why for letter, (_, why) in _DIFFERS.items()},
+    ),
     answer={letter: right for letter, (right, _) in _DIFFERS.items()},
 )
 

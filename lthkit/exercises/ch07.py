@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lthkit.exercises.compare import Fault, compare, form
+from lthkit.exercises.compare import Fault, compare, form, is_number, options
 from lthkit.exercises.task import Mistake, Task
 
 GOALS = ("choose the values of pruned weights", 'argue "masking is training"')
@@ -36,7 +36,7 @@ _CROSSED = "A weight that crosses zero and ends up larger moved away from zero: 
 
 
 def _verify_guesses(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, tuple | list) or len(got) != 3 or not all(isinstance(g, int | float) for g in got):
+    if not isinstance(got, tuple | list) or len(got) != 3 or not all(map(is_number, got)):
         return Fault("Give three numbers: points, percentage that is not 0, accuracy in percent.", got=got)
     lead, nonzero, before = got
     if not -100 <= lead <= 100:
@@ -375,18 +375,6 @@ _BORNE_OUT = {
 }
 
 
-def _verify_borne_out(args: tuple, got: object) -> Fault | None:
-    if not isinstance(got, dict) or set(got) != set(_BORNE_OUT):
-        return Fault(f"Give a dict with the keys {', '.join(_BORNE_OUT)}.", got=got)
-    for letter, answer in got.items():
-        right, why = _BORNE_OUT[letter]
-        if answer not in ("yes", "no"):
-            return Fault(f'{letter}: answer "yes" or "no", not {answer!r}.', got=got)
-        if answer != right:
-            return Fault(f"{letter}: {why}", got=got)
-    return None
-
-
 INTERPRET = Task(
     id="7.4",
     kind="interpret",
@@ -403,7 +391,12 @@ INTERPRET = Task(
     "share whatever training did. D fails where little is kept. E is why variant 1 works *before* its round's "
     "training: the training of earlier rounds chose the zeros.",
     next="Chapter 08 takes the next step: a mask on the initial weights, and no training after it.",
-    verify=_verify_borne_out,
+    verify=options(
+        tuple(_BORNE_OUT),
+        ("yes", "no"),
+        {letter: right for letter, (right, _) in _BORNE_OUT.items()},
+        {letter: why for letter, (_, why) in _BORNE_OUT.items()},
+    ),
     answer={letter: right for letter, (right, _) in _BORNE_OUT.items()},
 )
 

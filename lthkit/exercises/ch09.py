@@ -80,7 +80,7 @@ def _verify_gate(args: tuple, got: object) -> Fault | None:
 
 
 def _leaf(got: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
-    """The copy of `logits` that `got` was computed from."""
+    """The copy of `logits` that the function was given, if `got` was computed from it."""
     queue, seen = [got.grad_fn], set()
     while queue:
         node = queue.pop()
@@ -88,7 +88,7 @@ def _leaf(got: torch.Tensor, logits: torch.Tensor) -> torch.Tensor | None:
             continue
         seen.add(node)
         variable = getattr(node, "variable", None)
-        if variable is not None and torch.equal(variable.detach(), logits.detach()):
+        if getattr(variable, "original", None) is logits:
             return variable
         queue += [following for following, _ in node.next_functions]
     return None

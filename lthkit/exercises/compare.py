@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -67,11 +68,16 @@ def form(expected, got, what: str = "Your function") -> Fault | None:
     return None
 
 
+def is_number(value: object) -> bool:
+    """Whether it is one number, of Python or NumPy: no truth value, no NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
 def number(low: float, high: float, what: str) -> Callable[[tuple, object], Fault | None]:
     """Any number from low to high will do.  what: it counts, as in "points"."""
 
     def verify(args: tuple, got: object) -> Fault | None:
-        if not isinstance(got, int | float) or isinstance(got, bool) or math.isnan(got):
+        if not is_number(got):
             return Fault(f"Give one number of {what}.", got=got)
         return None if low <= got <= high else Fault(f"{got:g} {what}? Guess from {low:g} to {high:g}.", got=got)
 
@@ -92,7 +98,7 @@ def options(
             return Fault(f"Give a dict with the keys {', '.join(map(repr, keys))}.", got=got)
         for key in keys:
             given = got[key]
-            if not isinstance(given, str | bool) or plain(given) not in known:
+            if not isinstance(given, str | bool | np.bool_) or plain(given) not in known:
                 return Fault(f"{key}: answer {' or '.join(map(repr, allowed))}, not {given!r}.", got=got)
             if right and known[plain(given)] != right[key]:
                 return Fault(f"{key}: {says[key]}", got=got)

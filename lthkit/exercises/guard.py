@@ -87,7 +87,10 @@ def home(function: Callable) -> str:
 
 
 def copied(value):
-    """A deep copy.  Generators of torch continue where the original stands."""
+    """A deep copy.  Generators of torch continue where the original stands.
+
+    Copies of parameters, and of tensors that need gradients, know theirs as `original`: a new one does not.
+    """
     if isinstance(value, torch.Generator):
         return value.clone_state()
     if isinstance(value, tuple | list):
@@ -98,6 +101,9 @@ def copied(value):
     if isinstance(value, nn.Module):  # deepcopy leaves out the gradients
         for old, new in zip(value.parameters(), result.parameters(), strict=True):
             new.grad = None if old.grad is None else old.grad.clone()
+            new.original = old
+    if isinstance(value, Tensor) and value.requires_grad:
+        result.original = value
     return result
 
 
@@ -131,7 +137,7 @@ def _mode(model):
 def own_randomness(seed: int) -> Iterator[None]:
     """Global random numbers start from `seed` inside, and go on outside as if nothing had happened."""
     states = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-    torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)
     random.seed(seed)
     try:
@@ -140,6 +146,17 @@ def own_randomness(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch inside: small tensors gain nothing by more, and on a busy machine wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _stack(frame: FrameType | None) -> list[tuple[str, int]]:

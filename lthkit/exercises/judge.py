@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lthkit.exercises.blanks import has_blank, is_blank, is_empty, is_unanswered
 from lthkit.exercises.compare import Fault, compare, kind_of, show
-from lthkit.exercises.guard import Crashed, Endless, alike, call, copied, home, limited, own_randomness
+from lthkit.exercises.guard import Crashed, Endless, alike, call, copied, home, limited, one_thread, own_randomness
 from lthkit.exercises.task import Mistake, Task
 
 LIMIT = 4.0  # seconds for all calls of one check
@@ -36,7 +36,7 @@ class Judgement:
 def judge(task: Task, answer: object, seed: int) -> Judgement:
     """How an answer does on inputs drawn from `seed`.  Never raises, and changes neither answer nor inputs."""
     try:
-        with own_randomness(seed):
+        with own_randomness(seed), one_thread():
             if task.reference is None:
                 return limited(lambda: _judge_value(task, answer, seed), LIMIT)
             return limited(lambda: _judge_function(task, answer, seed), LIMIT, files=(home(answer),))
@@ -85,6 +85,8 @@ def _judge_function(task: Task, function: object, seed: int) -> Judgement:
             wrong.append((args, got, fault))
         else:
             right.append(args)
+    if not wrong and task.draws:
+        wrong = _repeated(task, function, max(right, key=_size))
     if not wrong:
         return Judgement(task.id, CORRECT, task.next, seed=seed)
     mistake, wrong = _diagnose(task, wrong, right)
@@ -105,6 +107,13 @@ def _fault(task: Task, args: tuple, given: tuple, got: object) -> Fault | None:
         mistake = f"Your function changes its argument `{changed}` in place: work on a copy, `{changed}.clone()`."
         return Fault(mistake, f"`{changed}` as it was", f"`{changed}` changed")
     return task.verify(args, got)
+
+
+def _repeated(task: Task, function: object, args: tuple) -> list[tuple[tuple, object, Fault]]:
+    """The case itself, where two calls with it give the same and so draw nothing; else none."""
+    first, second = (task.run(function, args) for _ in range(2))
+    fault = Fault("Two calls with the same arguments give the same. Draw anew in each call.", "a new draw", "the same")
+    return [(args, second, fault)] if alike(first, second) else []
 
 
 def _diagnose(task: Task, wrong: list[tuple], right: list[tuple]) -> tuple[str, list[tuple]]:

@@ -42,6 +42,7 @@ class Task:
     reference: the solution of a build or find-the-bug task, a function of the chapter's module under the name that the
     lab uses.  trials: draws argument tuples.  faulty: the function with the bug.  mistakes: looked up in this order.
     in_place: the function works on its arguments, and these are what `verify` gets as `got`.
+    draws: the result is drawn, so two calls must differ.
     answer: the right answer of an interpret task; for predict, one that has the right form.
     reveals: of a predict task, the keys of numbers, verdicts and figures that give its answer away: as the lab glues
     and the chapter quotes them.
@@ -62,6 +63,7 @@ class Task:
     faulty: Callable | None = None
     mistakes: tuple[Mistake, ...] = ()
     in_place: bool = False
+    draws: bool = False
     answer: object = None
     reveals: tuple[str, ...] = ()
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
+from operator import index
 from pathlib import Path
 
 import torch
@@ -10,14 +12,14 @@ from tqdm import tqdm
 
 from lthkit.actions import MASK_0, MASK_1, Mask0, Mask1
 from lthkit.checkpoints import Checkpoint
-from lthkit.checks import check_count, lookup
-from lthkit.criteria import CRITERIA, Criterion, Evidence
+from lthkit.checks import check_count, check_label, lookup
+from lthkit.criteria import CRITERIA, Criterion, Evidence, scored
 from lthkit.data import Dataset
 from lthkit.lottery.run import Round, Run, load, read_base, read_round, round_path, write_base, write_round
 from lthkit.lottery.ticket import Ticket
 from lthkit.masks import check_rates, ones, prune
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params, clone
+from lthkit.stacks import Masks, Params, clone, lend
 from lthkit.streams import as_seeds, streams
 from lthkit.training import Settings, fit
 
@@ -52,7 +54,8 @@ def search(
 
     rate: share of the alive weights removed in a round; a float counts `network.rates` times in each layer (with
     scope="global" it counts as it is), a dict names every prunable layer.
-    criterion, mask_1, mask_0: names from `CRITERIA`, `MASK_1`, `MASK_0`, or callables of the same signature.
+    criterion, mask_1, mask_0: names from `CRITERIA`, `MASK_1`, `MASK_0`, or callables of the same signature; these get
+    copies, and may work in place.
     rewind_to: iteration of the dense training that is the rewind point; 0 is the initial draw.
     arms: several ways at once; they share the initial draw, the dense training and each round's batch order.  Without
     it there is one arm, named after its mask-1 action.
@@ -66,10 +69,11 @@ def search(
     seeds = as_seeds(seeds)
     settings = Settings.of({"epochs": epochs, **settings})
     defaults = Arm("", criterion, mask_1, mask_0, scope, schedule)
-    arms = [_with_defaults(arm, defaults) for arm in ([Arm(_name(mask_1))] if arms is None else arms)]
+    arms = [_with_defaults(arm, defaults) for arm in ([Arm(_name(mask_1).lstrip("_"))] if arms is None else arms)]
     _check_search(arms, rounds, rate, network)
     total = settings.total(data)
-    if not 0 <= rewind_to <= total:
+    check_count("rewind_to", rewind_to, 0)
+    if rewind_to > total:
         raise ValueError(f"rewind_to must lie in the {total} iterations of the dense training, got {rewind_to}")
     call = {"network": network, "data": data, "seeds": seeds, "arms": arms, "rate": rate, "rewind_to": rewind_to}
     kept = None if checkpoint is None else Checkpoint(checkpoint, call="lottery.search", **call, settings=settings)
@@ -99,7 +103,8 @@ def retrain(
     if run.network is None or run.data is None:
         raise ValueError("this run was loaded from disk: set run.network and run.data, or load(folder, network, data)")
     arm = run.only_arm(arm)
-    numbers = sorted(set(run.rounds(arm) if rounds is None else rounds) - {0})
+    check_label("an arm's name", name)
+    numbers = sorted(set(map(index, run.rounds(arm) if rounds is None else rounds)) - {0})
     found = [run.round(arm, number) for number in numbers]
     act_1, act_0 = _known("mask-1 action", mask_1, MASK_1), _known("mask-0 action", mask_0, MASK_0)
     settings = Settings.of({**vars(run.settings), **settings})
@@ -149,10 +154,7 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
             source = masks if iterative else ones(initial, network.prunable)
             final = _where(lost, initial, final)
             evidence = Evidence(network, initial, final, source, run.data, streams(seeds, "sample", number))
-            scores = arm.criterion(evidence)
-            if not isinstance(scores, dict):
-                found = f"{_name(arm.criterion)} gave {type(scores).__name__}"
-                raise TypeError(f"a criterion returns a dict of scores, {found}")
+            scores = scored(evidence, arm.criterion)
             rates = step if iterative else _compound(step, number)
             masks = prune(scores, source, rates, arm.scope, streams(seeds, "ties", number))
             within = None if kept is None else kept.within(f"round-{place}-{number}")
@@ -171,10 +173,10 @@ def _train(
     checkpoint: Checkpoint | None, bar: tqdm,
 ) -> tuple[Round, Params]:  # fmt: skip
     """(round, trained parameters): act on the weights, then train them under the masks."""
-    start = act_1(run.network, run.initial, final, masks, streams(run.seeds, "action", number))
+    start = act_1(run.network, *lend(act_1, MASK_1, run.initial, final, masks), streams(run.seeds, "action", number))
     if not isinstance(start, dict):
         raise TypeError(f"a mask-1 action returns a dict of parameters, {_name(act_1)} gave {type(start).__name__}")
-    acted = act_0(start, run.initial, final, masks)
+    acted = act_0(start, *lend(act_0, MASK_0, run.initial, final, masks))
     if not (isinstance(acted, tuple) and len(acted) == 2 and all(isinstance(part, dict) for part in acted)):
         raise TypeError(f"a mask-0 action returns (start, frozen), two dicts; {_name(act_0)} gave another thing")
     start, frozen = acted
@@ -199,9 +201,10 @@ def _where(replicates: Tensor, chosen: Params, others: Params) -> Params:
 
 
 def _layer_rates(rate, network: Network, scope: str):
-    if scope == "global" or isinstance(rate, bool) or not isinstance(rate, (int, float)):
+    if isinstance(rate, bool) or not isinstance(rate, Real):
         return rate  # `check_rates` says what is wrong with anything but a number or a dict
-    return {name: rate * relative for name, relative in network.rates.items()}
+    rate = float(rate)
+    return rate if scope == "global" else {name: rate * relative for name, relative in network.rates.items()}
 
 
 def _compound(rate, number: int):
@@ -228,6 +231,8 @@ def _name(given) -> str:
 
 def _check_search(arms: list[Arm], rounds: int, rate, network: Network) -> None:
     names = [arm.name for arm in arms]
+    for name in names:
+        check_label("an arm's name", name)
     if not arms or len(set(names)) != len(names):
         raise ValueError(f"arms need names of their own, got {names}")
     for arm in arms:

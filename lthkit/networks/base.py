@@ -11,7 +11,7 @@ from lthkit.data import Dataset
 from lthkit.masks import validate
 from lthkit.stacks import Masks, Params, cut, effective, finite
 from lthkit.stopping import check_stop
-from lthkit.streams import as_seeds, streams
+from lthkit.streams import as_seeds, global_states, streams
 
 Step = Callable[[Tensor, Tensor], Tensor]
 
@@ -133,17 +133,44 @@ class Network:
                 raise ValueError(f"{name!r} holds values that are not finite at the start")
         return found
 
-    def check_images(self, data: Dataset, params: Params) -> None:
-        """One image through the network tells whether the two fit; ValueError where they do not."""
-        try:
-            with torch.no_grad():
-                classes = self.forward(cut(params, slice(0, 1)), data.train_x[:1]).shape[-1]
-        except RuntimeError as error:
-            shape = list(data.image_shape)
-            raise ValueError(f"{self.name} does not take the images of {data.name!r}, {shape}: {error}") from error
-        if classes < data.classes:
-            needed = f"{data.classes} classes of {data.name!r}"
-            raise ValueError(f"{self.name} has {classes} outputs, too few for the {needed}")
+    def check_images(self, data: Dataset, params: Params, smallest: int) -> None:
+        """A few images through the network tell whether the two fit; ValueError where they do not.
+
+        Nor may a forward write into its images, which are the data set's own, or draw from a global random state.
+        smallest: images in the smallest batch of the training.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            try:
+                classes = self._tried(data, params, 1, training=False).shape[-1]
+                self._tried(data, params, 2, training=True)
+            except RuntimeError as error:
+                shape = list(data.image_shape)
+                raise ValueError(f"{self.name} does not take the images of {data.name!r}, {shape}: {error}") from error
+            if classes < data.classes:
+                needed = f"{data.classes} classes of {data.name!r}"
+                raise ValueError(f"{self.name} has {classes} outputs, too few for the {needed}")
+            try:
+                if smallest == 1:
+                    self._tried(data, params, 1, training=True)
+            except ValueError as error:
+                left = f"{len(data.train_y):,} training images leave a batch of 1"
+                found = f"{self.name} cannot train on one image ({error})"
+                raise ValueError(f"{found}, but {left}: choose another batch_size") from error
+
+    def _tried(self, data: Dataset, params: Params, size: int, training: bool) -> Tensor:
+        """The first replicate's logits of some images."""
+        for _ in range(2):  # another thread may draw once meanwhile
+            one, x = cut(params, slice(0, 1)), data.train_x[:size].clone()
+            one |= {name: one[name].clone() for name in self.buffers}
+            before, written = global_states(x.device), x._version
+            logits = self.forward(one, x, training=training)
+            if x._version != written:
+                raise ValueError(f"the forward of {self.name} writes into its images: let it work on a copy")
+            drawn = [source for source, state in global_states(x.device).items() if state != before[source]]
+            if not drawn:
+                return logits
+        where = f"the global random state of {drawn[0]}"
+        raise ValueError(f"the forward of {self.name} draws from {where}, which no seed of a run sets: leave it out")
 
     def __repr__(self) -> str:
         weights = sum(math.prod(self.shapes[name]) for name in self.prunable)

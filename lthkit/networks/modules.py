@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lthkit.files import fingerprint
 from lthkit.networks.base import Network
 from lthkit.stacks import Params
 from lthkit.stopping import check_stop
@@ -24,13 +25,19 @@ class ModuleNetwork(Network):
         self.factory = factory
         self.template = self._make(0)
         _check_module(self.template)
-        state = _state(self.template)
+        state, again, other = _state(self.template), _state(self._make(0)), _state(self._make(1))
         trained = [name for name, value in self.template.named_parameters() if value.requires_grad]
         names = [*trained, *(name for name in state if name not in trained)]
         self.long_steps = any(isinstance(layer, nn.modules.conv._ConvNd) for layer in self.template.modules())
         rates = _rates(self.template, trained)
         if not rates:
             raise ValueError("the module has no linear or convolutional weight to train: there is nothing to prune")
+        if fingerprint(state) != fingerprint(again):
+            remedy = "draw all with torch, not with NumPy, random or a generator of its own"
+            raise ValueError(f"factory draws other numbers from the same random state of torch: {remedy}")
+        if all(torch.equal(state[name], other[name]) for name in rates):
+            remedy = "it must draw, and neither call torch.manual_seed nor load them"
+            raise ValueError(f"factory draws the same weights from every random state: {remedy}")
         shapes = {name: tuple(state[name].shape) for name in names}
         super().__init__(type(self.template).__name__, shapes, rates, names[len(trained) :])
 
@@ -80,8 +87,8 @@ def from_module(factory: Callable[[], nn.Module]) -> Network:
     and are rewound with the weights; training uses batch statistics, evaluation the running ones.  Parameters that do
     not require a gradient stay as they are.
     Raises ValueError for a module with dropout (its draws would come from the global random state), without a prunable
-    layer, or pruned already, and for a factory that returns the same module again; TypeError for anything that is no
-    factory.
+    layer, or pruned already, and for a factory that returns the same module again, gives every seed the same weights,
+    or draws from elsewhere than torch's global state; TypeError for anything that is no factory.
     """
     if isinstance(factory, nn.Module) or not callable(factory):
         remedy = "pass a class, or a lambda, as in from_module(lambda: Net(10))"

@@ -7,7 +7,7 @@ from numbers import Real
 import pandas as pd
 
 from lthkit.checks import lookup
-from lthkit.criteria import CRITERIA, Criterion, Evidence
+from lthkit.criteria import CRITERIA, Criterion, Evidence, scored
 from lthkit.data import Dataset
 from lthkit.masks import ones, prune, sparsity
 from lthkit.networks import Network
@@ -67,7 +67,7 @@ def by_criterion(
     like = initial[network.prunable[0]]
     data = data.to(device=like.device, dtype=like.dtype)
     dense = ones(initial, network.prunable)
-    scores = score(Evidence(network, initial, final, dense, data, streams(seeds, "sample")))
+    scores = scored(Evidence(network, initial, final, dense, data, streams(seeds, "sample")), score)
     tables, best = [], None
     for share in shares:
         rates = {name: (1 - share) * relative for name, relative in network.rates.items()}

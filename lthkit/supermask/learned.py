@@ -171,7 +171,7 @@ class Method:
         self.weights = frozen_weights(initial, network, weights)
         like = self.weights[network.prunable[0]]
         self.data = data.to(device=like.device, dtype=like.dtype)
-        network.check_images(self.data, self.weights)
+        network.check_images(self.data, self.weights, self.settings.smallest(self.data))
         self.checkpoint = None
         if checkpoint is not None:
             call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}
@@ -181,11 +181,13 @@ class Method:
     def learn(self, learner: Callable[[Params, Params, Sequence[int], "Method"], MaskLearner], start: Params):
         """What the learner makes of the numbers `start`: (values, network buffers, history, shares, snapshots)."""
 
+        settings = self.settings.tabulated(self.data)
+
         def part(replicates: slice, tick: Callable[[], object]):
             weights, own, seeds = cut(self.weights, replicates), cut(start, replicates), self.seeds[replicates]
             order, steps = streams(seeds, "batches"), self.checkpoint and self.checkpoint.steps(replicates)
             learned = learner(weights, own, seeds, self)
-            return run(learned, self.data, self.settings, order, self.snapshot_at, tick, steps)
+            return run(learned, self.data, settings, order, self.snapshot_at, tick, steps)
 
         total, on_cpu = self.settings.total(self.data), next(iter(start.values())).is_cpu
         with tqdm(total=total, desc="learning masks", unit=" steps", leave=False, delay=2) as bar:

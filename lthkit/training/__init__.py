@@ -51,8 +51,9 @@ def fit(
             raise ValueError(f"{len(given)} {name} for {replicates} replicates")
     total, snapshot_at = settings.total(data), set(snapshot_at)
     check_snapshots(snapshot_at, total)
+    tabulated = settings.tabulated(data)
     data = data.to(device=like.device, dtype=like.dtype)
-    network.check_images(data, start)
+    network.check_images(data, start, settings.smallest(data))
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}
@@ -61,9 +62,9 @@ def fit(
 
     def part(replicates: slice, tick: Callable[[], object]) -> Learned:
         own = None if masks is None else cut(masks, replicates)
-        learner = Weights(network, data, cut(start, replicates), own, settings)
+        learner = Weights(network, data, cut(start, replicates), own, tabulated)
         order, steps = streams(order_seeds[replicates], "batches", round), checkpoint and checkpoint.steps(replicates)
-        learned = run(learner, data, settings, order, snapshot_at, tick, steps)
+        learned = run(learner, data, tabulated, order, snapshot_at, tick, steps)
         learner.fill_in(learned.checks)
         return learned
 
@@ -80,5 +81,5 @@ def fit(
 
 def check_snapshots(snapshot_at: set[int], total: int) -> None:
     """Raises ValueError for an iteration that is never reached."""
-    if outside := sorted(i for i in snapshot_at if not 0 <= i <= total):
-        raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations")
+    if outside := sorted(i for i in snapshot_at if i % 1 or not 0 <= i <= total):
+        raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations, counted in whole numbers")

@@ -154,7 +154,7 @@ def evaluate(network: Network, params: Params, x: Tensor, y: Tensor, chunk: int 
     Works through `chunk` images at a time, so that memory does not grow with N: by default 2000, or 200 where these
     would take seconds, in which nothing can be stopped.
     """
-    chunk = chunk or (200 if network.long_steps else 2000)
+    chunk = int(chunk or (200 if network.long_steps else 2000))  # torch takes no integers of NumPy's here
     loss = correct = 0.0
     for part_x, part_y in zip(x.split(chunk), y.split(chunk), strict=True):
         check_stop()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 from operator import index
 
@@ -73,10 +73,30 @@ class Settings:
             return self.iterations
         return self.epochs * math.ceil(len(data.train_y) / self.batch_size)
 
+    def smallest(self, data: Dataset) -> int:
+        """How many images the smallest batch of the training has."""
+        images, size = len(data.train_y), self.batch_size
+        left = images % size or size
+        return left if self.total(data) >= math.ceil(images / size) else size
+
     def checked(self, data: Dataset) -> list[int]:
         """The iterations after which is checked, first and last included."""
         total, every = self.total(data), self.eval_every or math.ceil(len(data.train_y) / self.batch_size)
         return [*range(0, total, every), total]
+
+    def tabulated(self, data: Dataset) -> "Settings":
+        """The same, with the values of the schedule taken here, once, for all threads to see.
+
+        Raises ValueError for a schedule that remembers, or draws.
+        """
+        if self.lr_schedule is None:
+            return self
+        values, again = ([self.lr_schedule(i) for i in range(self.total(data))] for _ in range(2))
+        if values != again:
+            i = next(i for i, value in enumerate(values) if value != again[i])
+            found = f"lr_schedule({i}) was {values[i]}, then {again[i]}"
+            raise ValueError(f"{found}: it must depend on the iteration alone")
+        return replace(self, lr_schedule=values.__getitem__)
 
     def rate(self, iteration: int) -> float:
         """The learning rate of an iteration."""

@@ -21,10 +21,18 @@ CHAPTER = """# 1 Demo: a question
 
 The gap is {glued}`gap:.1f` points, of {glued}`seeds` seeds and {glued}`other@02_other` more; see {numref}`fig-line`.
 
+````{answer} Open <this> & look
+The answer is {glued}`gap:.0f`.
+
 ```{glued-figure} line
 :alt: A line that rises from 0 to 1.
 :name: fig-line
 The line **rises**.
+```
+````
+
+```{answer}
+Once more.
 ```
 
 ```{verdict} rewind_wins

@@ -81,6 +81,13 @@ def test_a_solution_stands_folded_below_the_cell_that_checks(book):
     assert interpreted.find_next_sibling("p").get_text() == "The end."
 
 
+def test_an_answer_is_folded_with_its_figure(book):
+    first, second = book[1]["book/01_demo"].select("details.lth-answer")
+    assert first.summary.text == "Open <this> & look" and not first.has_attr("open")
+    assert "The answer is 13." in first.text and first.select_one("figure img")["alt"].startswith("A line that rises")
+    assert second.summary.text == "Made your guess? Open the answer." and "Once more." in second.text
+
+
 def test_a_question_opens_an_explanation_for_each_option(book):
     (question,) = book[1]["book/01_demo"].select(".lth-question")
     label = question.select_one(f"#{question['aria-labelledby']}")

@@ -1,10 +1,12 @@
 """The sources as committed: labs that open anywhere, pairs of chapter and lab, nothing of one machine."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 import yaml
 
@@ -21,11 +23,24 @@ MYST = {
     "an attachment": r"\(attachment:",
 }
 
+# Labs that still have another shape, by number.
+PENDING_PARAMETERS = "00 01 02 03 04 05 06 07"
+PENDING_WIDTH = "00 01 02 03 04 05 06 07"
+PENDING_PLUMBING = "00 01 02 03 04 05 06 07"
+PENDING_QUOTE = "00 01 02 03 04 05 06 07"
+
 of_every_lab = pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def every_lab_but(pending: str):
+    """Each lab; those pending are to fail until they are rewritten, and leave the list then."""
+    late = pytest.mark.xfail(strict=True, raises=AssertionError, reason="not yet rewritten")
+    labs = [pytest.param(path, id=path.stem, marks=[late] if path.name[:2] in pending.split() else []) for path in LABS]
+    return pytest.mark.parametrize("path", labs)
 
 
 def files() -> list[Path]:
@@ -66,6 +81,40 @@ def test_a_lab_is_short(path):
 @of_every_lab
 def test_the_install_cell_of_a_lab_stays_out_of_the_book(path):
     assert "remove-cell" in cells(path, "code")[0].metadata.tags
+
+
+@every_lab_but(PENDING_PARAMETERS)
+def test_the_second_code_cell_of_a_lab_holds_its_parameters(path):
+    tagged = ["parameters" in cell.metadata.get("tags", []) for cell in cells(path, "code")]
+    assert tagged == [False, True] + [False] * (len(tagged) - 2)
+    source = cells(path, "code")[1].source
+    names = []
+    for statement in ast.parse(source).body:
+        assert isinstance(statement, ast.Assign), "a parameter is assigned, and nothing else happens"
+        names.append(statement.targets[0].id)
+        value = re.sub(r"\Arange\((.*)\)\Z", r"[\1]", ast.unparse(statement.value))
+        ast.literal_eval(value)
+        assert re.search(r"  # \S", source.splitlines()[statement.end_lineno - 1]), f"{names[-1]} is not explained"
+    assert names == list(papermill.inspect_notebook(str(path))), "papermill reads a line otherwise"
+
+
+@every_lab_but(PENDING_WIDTH)
+def test_no_line_of_a_lab_is_wider_than_the_page(path):
+    lines = [line for cell in cells(path, "code")[1:] for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > 88]
+
+
+@every_lab_but(PENDING_PLUMBING)
+def test_a_lab_holds_no_plumbing(path):
+    sources = [cell.source for kind in ("code", "markdown") for cell in cells(path, kind)]
+    assert not [s for s in sources if re.search(r"\bbudget\(|import .*\bbudget\b|LTHKIT_QUICK|glue\(|# fmt: ", s)]
+
+
+@every_lab_but(PENDING_QUOTE)
+def test_only_the_last_cell_of_a_lab_quotes(path):
+    calls = [len(re.findall(r"\bquote\(", cell.source)) for cell in cells(path, "code")]
+    assert calls == [0] * (len(calls) - 1) + [1]
+    assert cells(path, "code")[-1].metadata.get("tags") == ["hide-cell"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -1,5 +1,7 @@
 """Answers to the tasks of chapter 00 as readers write them: wrong ones with the hint each must meet, and right ones."""
 
+import numpy as np
+
 
 def follows(letters):
     """These statements follow, the others do not."""
@@ -12,4 +14,7 @@ WRONG = {
             (follows("A"), "D: The study"), (follows("ADE"), "E: A report"),
             (follows("AD") | {"B": "no"}, "B: answer 'follows'"), ("AD", "a dict with the keys")],
 }  # fmt: skip
-RIGHT = {"0.0": [0, -1.5, 30], "0.1": [follows("AD"), {k: v.upper() for k, v in follows("AD").items()}]}
+RIGHT = {
+    "0.0": [0, -1.5, 30, np.float32(2.5), np.int64(3)],
+    "0.1": [follows("AD"), {k: v.upper() for k, v in follows("AD").items()}],
+}

@@ -110,6 +110,33 @@ def percentile_from_above(weights, mask, rate):
     return mask & (w < torch.quantile(w[mask].double(), 1 - rate))
 
 
+def above_zero(weights, mask, rate):
+    size = (weights * mask).abs()
+    return mask & (size > torch.quantile(size[size > 0].double(), rate))
+
+
+def in_half_precision(weights, mask, rate):
+    size = weights.abs().half().masked_fill(~mask, torch.inf)
+    result = mask.clone()
+    result.view(-1)[size.flatten().argsort()[: round(rate * int(mask.sum()))]] = False
+    return result
+
+
+def indexes_twice(weights, mask, rate):
+    result = mask.clone()
+    result[mask][weights[mask].abs().argsort()[: round(rate * int(mask.sum()))]] = False
+    return result
+
+
+def still_below(scores, keep):
+    ordered = scores.flatten().sort(descending=True).values
+    return scores >= ordered[keep] if keep < len(ordered) else scores >= ordered[-1]
+
+
+def at_least_without_zero(scores, keep):
+    return scores >= scores.flatten().sort(descending=True).values[keep - 1]
+
+
 def strictly_above(scores, keep):
     if keep == scores.numel():
         return torch.ones_like(scores, dtype=torch.bool)
@@ -213,12 +240,14 @@ WRONG = {
     "1.1": [(by_value, "rank by value"), (truncates, "cuts off the fraction"), (by_threshold, "cuts through equal"),
             (counts_all, "not all of them"), (ranks_the_dead, "ranked too"), (largest_go, "remove the largest"),
             (forgets_the_mask, "came back"), (in_place, "`mask` in place"), (float_mask, "torch.float32"),
-            (returns_weights, "not torch.bool"), (flat_mask, "of the shape"), (no_return, "`return` missing")],
+            (returns_weights, "not torch.bool"), (flat_mask, "of the shape"), (no_return, "`return` missing"),
+            (in_half_precision, "while a smaller one stayed"), (indexes_twice, "writes into a copy")],
     "1.2": [(percentile_of_all, "still counts pruned"), (percentile_of_values, "rank by value"),
             (percentile_in_shares, "in percent"), (percentile_revives, "came back"),
-            (percentile_from_above, "remove the largest")],
+            (percentile_from_above, "remove the largest"), (above_zero, "alive weights that are 0")],
     "1.3": [(strictly_above, "cuts through equal"), (at_least, "`>=` keeps"), (lowest, "keep the lowest"),
-            (one_too_many, "are kept, not"), (keeps_positions, "of the shape")],
+            (still_below, "One too many"), (at_least_without_zero, "`>=` keeps"),
+            (one_too_many, "One too many"), (keeps_positions, "of the shape")],
     "1.4": [(saved("less, not less, not less, less, less"), "A: The weights"),
             (saved("not less, less, not less, less, less"), "B: A dense"),
             (saved("not less, not less, less, less, less"), "C: Adam"),
@@ -227,7 +256,7 @@ WRONG = {
             (saved("yes, not less, not less, less, less"), "not 'yes'"), ("A", "keys 'A'")],
 }  # fmt: skip
 RIGHT = {
-    "1.0": [(512, 50, 1), [0, 80.0, 10]],
+    "1.0": [(512, 50, 1), [0, 80.0, 10], (np.int64(512), np.float32(80), np.float64(1))],
     "1.1": [sorts_with_numpy, loops, topk_negative],
     "1.2": [quantile_of_alive, sorts_with_numpy, loops],
     "1.3": [topk, ranked_with_numpy],

@@ -174,6 +174,22 @@ def shifts(model, saved):
         p.data += saved[name]
 
 
+def orphans(model, saved):
+    for name, values in saved.items():
+        path, _, last = name.rpartition(".")
+        setattr(model.get_submodule(path), last, nn.Parameter(values.clone()))
+
+
+def freezes(model, saved):
+    for name, p in model.named_parameters():
+        p.requires_grad_(False).copy_(saved[name])
+
+
+def casts(model, saved):
+    model.load_state_dict(saved)
+    model.double()
+
+
 # 2.2, right
 
 
@@ -301,14 +317,15 @@ def labels(letters):
 WRONG = {
     "2.0": [("a lot", "one number"), (250, "from -100 to 100"), ([5], "one number"), (False, "one number")],
     "2.1": [(fine_tunes, "that is fine-tuning"), (starts_dense, "the pruned ones too"),
-            (starts_by_old_mask, "not the old one"), (ranks_initial, "while a smaller one stayed"),
+            (starts_by_old_mask, "not the old one"), (ranks_initial, "You rank by `initial`"),
             (ranks_values, "rank by value"), (cuts_off, "cuts off the fraction"), (ranks_the_dead, "ranked too"),
             (by_threshold, "cuts through equal"), (changes_initial, "`initial` in place"),
             (mask_only, "Return two tensors"), (start_first, "not torch.bool"), (redraws, "start from `initial`")],
     "2.2": [(shares_with_load, "one and the same now"), (shares_by_parameter, "one and the same now"),
             (shares_detached, "one and the same now"), (shares_biases, "one and the same now"),
             (forgets_biases, "Biases have first values"), (renames, "unchanged"), (works_on_a_copy, "unchanged"),
-            (wrong_way, "not into it"), (shifts, "Not rewound")],
+            (wrong_way, "not into it"), (shifts, "Not rewound"),
+            (orphans, "is a new parameter"), (freezes, "asks for no gradient"), (casts, "is torch.float64 now")],
     "2.3": [(only_rounds, "`>` still removes"), (only_greater_equal, "int() still cuts off"),
             (neither, "Both faults"), (share_of_all, "not all of them"), (values_not_sizes, "rank by value"),
             (in_one_go, "All at once"), (one_round, "are left after"), (counts, "of the shape")],
@@ -317,7 +334,7 @@ WRONG = {
             ("ACB", "a dict with the keys")],
 }  # fmt: skip
 RIGHT = {
-    "2.0": [12, -0.5],
+    "2.0": [12, -0.5, np.float64(7)],
     "2.1": [loops, with_numpy, from_the_top],
     "2.2": [loads, clones, one_by_one],
     "2.3": [by_position, by_count],

@@ -199,6 +199,11 @@ def by_type(model):
     return found
 
 
+def by_base_class(model):
+    kinds = nn.Linear, nn.modules.conv._ConvNd
+    return [f"{path}.weight".lstrip(".") for path, layer in model.named_modules() if isinstance(layer, kinds)]
+
+
 def as_a_set(model):
     wanted = {id(layer.weight) for layer in model.modules() if type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d)}
     return {name for name, p in model.named_parameters() if id(p) in wanted}
@@ -299,9 +304,9 @@ WRONG = {
             (found("empty layer, healthy, no path, lost classes, lost classes"), "E: Few"), ("A", "keys 'A', 'B'")],
 }  # fmt: skip
 RIGHT = {
-    "3.0": [("magnitude", 0, 2), ["gradient", 12.5, 1]],
+    "3.0": [("magnitude", 0, 2), ["gradient", 12.5, 1], (" Magnitude", np.float64(4), np.int64(3))],
     "3.1": [with_backward, by_masking, in_double],
-    "3.2": [by_type, as_a_set, as_a_dict],
+    "3.2": [by_type, by_base_class, as_a_set, as_a_dict],
     "3.3": [matrix_products, loops, with_numpy],
     "3.4": [found("empty layer, healthy, no path, lost classes, healthy")],
 }

@@ -106,6 +106,23 @@ def no_hook(net, masks, first):
         layer.weight = layer.weight_orig.detach() + 1
 
 
+def orphans(net, masks, first):
+    good(net, masks, first)
+    for layer in layers_of(net, masks).values():
+        layer.weight_orig = nn.Parameter(layer.weight_orig.detach().clone())
+
+
+def freezes(net, masks, first):
+    put_masks(net, masks)
+    for name, p in net.named_parameters():
+        p.requires_grad_(False).copy_(first[name.replace("_orig", "")])
+
+
+def casts(net, masks, first):
+    good(net, masks, first)
+    net.double()
+
+
 # 4.1, right
 
 
@@ -230,6 +247,20 @@ def works_on_a_copy(net):
     return copied
 
 
+def evenly_spaced(net):
+    for layer in linear(net):
+        limit = layer.in_features**-0.5
+        for p in (layer.weight_orig, layer.bias):
+            p.data = (limit * (torch.arange(p.numel()) + 0.5) / p.numel() * 2 - limit).view(p.shape)
+
+
+def seeds_itself(net):
+    torch.manual_seed(0)
+    redraws_kept(net)
+    for layer in linear(net):
+        nn.init.uniform_(layer.bias, -(layer.in_features**-0.5), layer.in_features**-0.5)
+
+
 # 4.2, right
 
 
@@ -318,6 +349,14 @@ def ones(weight, gradient):
     return torch.where(weight.abs() < 1e-6, 1.0, gradient)
 
 
+def above_the_border(weight, gradient):
+    return gradient.masked_fill(weight > -1e-6, 0)
+
+
+def up_to_the_border(weight, gradient):
+    return gradient * (weight > -1e-6)
+
+
 # 4.3, right
 
 
@@ -365,23 +404,26 @@ WRONG = {
             (into_the_product_masked, "went into `weight`"), (only_masks, "nothing is rewound"),
             (forgets_biases, "Biases have first values"), (masked_first_values, "the pruned ones too"),
             (shares, "one and the same now"), (shares_biases, "one and the same now"), (inverted, "another mask"),
-            (own_masks, "another mask"), (into_first, "not into it"), (no_hook, "puts a hook there")],
+            (own_masks, "another mask"), (into_first, "not into it"), (no_hook, "puts a hook there"),
+            (orphans, "is a new parameter"), (freezes, "asks for no gradient"), (casts, "is torch.float64 now")],
     "4.2": [(into_weight, "No kept weight is new"), (bakes_in, "no mask on layer"),
             (finds_own_masks, "the ticket's masks"),
             (glorot, "Torch's own law"), (he, "draws smaller weights"), (narrow, "spreads the weights"),
             (reshuffles, "the old values in other places"), (first_layer_only, "Fresh values everywhere"),
             (keeps_biases, "0 % of the biases"), (zero_biases, "spreads the biases"),
-            (works_on_a_copy, "No kept weight is new")],
+            (works_on_a_copy, "No kept weight is new"),
+            (evenly_spaced, "Draw anew in each call"), (seeds_itself, "Draw anew in each call")],
     "4.3": [(signed, "missing"), (zeros_only, "Nearly zero is not zero"), (inverted_rule, "that should learn"),
             (negatives_only, "that should learn"), (of_the_gradient, "not at the gradient"),
             (returns_weight, "return the weights"), (squared, "A square moves"), (border_too, "the condition is `<`"),
-            (in_place, "`gradient` in place"), (ones, "other values than expected")],
+            (in_place, "`gradient` in place"), (ones, "other values than expected"),
+            (above_the_border, "`weight > -1e-6`"), (up_to_the_border, "`weight > -1e-6`")],
     "4.4": [(causes("BAC"), "layer.weight_orig.data = saved[name]: Training"), (causes("CBA"), "prune.remove"),
             (causes("CAC"), "nn.init.xavier_normal_(layer.weight): The next forward"),
             (causes("CAD"), "'A' or 'B' or 'C'"), ("CAB", "a dict with the keys")],
 }  # fmt: skip
 RIGHT = {
-    "4.0": [guesses(True, False, True)],
+    "4.0": [guesses(True, False, True), guesses(np.True_, False, np.False_)],
     "4.1": [good, takes_masks_off_first, by_state_dict],
     "4.2": [masks_again, from_fresh_layers, redraws_kept],
     "4.3": [multiplied, with_numpy, loops],

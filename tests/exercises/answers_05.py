@@ -77,6 +77,10 @@ def smaller_magnitude(initial, final, mask, keep):
     return keeps(torch.minimum(initial.abs(), final.abs()), mask, keep)
 
 
+def over_the_spread(initial, final, mask, keep):
+    return keeps(torch.minimum(initial.abs() / initial[mask].std(), final.abs() / final[mask].std()), mask, keep)
+
+
 def smallest_first(initial, final, mask, keep):
     initial, final = initial.abs(), final.abs()
     return keeps(-torch.minimum(rank_of(initial, initial[mask]), rank_of(final, final[mask])), mask, keep)
@@ -255,19 +259,20 @@ WRONG = {
             (one_is_enough, "larger of two ranks"),
             (mean_rank, "sum of ranks"), (smaller_magnitude, "compare |initial|"), (smallest_first, "keep the lowest"),
             (by_final, "is large_final"), (by_initial, "is large_init"), (returns_scores, "not torch.bool"),
-            (removes_keep, "are kept, not")],
+            (removes_keep, "are kept, not"), (over_the_spread, "You divide by the spread")],
     "5.3": [(growth_before_flips, "decide on the flip"), (without_flips, "ever flips"), (stays_as_grew, "did not grow"),
             (zero_has_a_sign, "has no sign"), (grew_in_value, "compare values"), (shrank_is_one, "are exchanged"),
             (flipped_or_not, "torch.bool"), (minus_one_for_flips, "0, 1 or 2")],
     "5.4": [(follows("no no yes no yes"), "A: Both"), (follows("yes yes yes no yes"), "B: Where"),
             (follows("yes no no no yes"), "C: A weight"), (follows("yes no yes yes yes"), "D: Their"),
-            (follows("yes no yes no no"), "E: One"), (follows("true no yes no yes"), "not 'true'"), ("A", "keys A, B")],
+            (follows("yes no yes no no"), "E: One"), (follows("true no yes no yes"), "not 'true'"),
+            ("A", "keys 'A', 'B'")],
 }  # fmt: skip
 RIGHT = {
-    "5.0": [order("random", *GOOD, points=-3), (("movement", "random", *GOOD[:3]), 20.5)],
+    "5.0": [order("random", *GOOD, points=-3), (("movement", "random", *GOOD[:3]), np.float32(20.5))],
     "5.1": [increase_with_numpy, increase_in_loops, increase_by_sign],
     "5.2": [ranks_with_searchsorted, descends, quantile_ranks],
     "5.3": [fate_in_loops, fate_with_numpy, fate_as_floats],
-    "5.4": [follows("yes no yes no yes")],
+    "5.4": [follows("yes no yes no yes"), follows("Yes NO yes no Yes"), follows("yes no yes no yes") | {"A": " yes "}],
 }
 FUZZ = {"5.1": fuzz_pairs, "5.2": fuzz_rounds, "5.3": fuzz_pairs}

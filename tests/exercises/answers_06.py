@@ -193,6 +193,25 @@ def constants_by_index(initial, mask):
     return start
 
 
+def fixed_order(initial, mask):
+    return moved_by(initial, mask, lambda n: torch.randperm(n, generator=torch.Generator().manual_seed(1)))
+
+
+def odd_then_even(initial, mask):
+    return moved_by(initial, mask, lambda n: torch.cat([torch.arange(n)[1::2], torch.arange(n)[::2]]))
+
+
+def seeds_the_library(initial, mask):
+    torch.manual_seed(0)
+    return moved_by(initial, mask, torch.randperm)
+
+
+def moved_by(initial, mask, order):
+    start = torch.zeros_like(initial)
+    start[mask] = initial[mask][order(int(mask.sum()))]
+    return start
+
+
 def shuffled_list(initial, mask):
     values = initial[mask].tolist()
     random.shuffle(values)
@@ -280,7 +299,9 @@ WRONG = {
             (masked_afterwards, "pruned weight's value"),
             (drawn_with_replacement, "stands twice"), (swaps_views, "stands twice"), (not_moved, "has moved"),
             (turned_round, "Draw their order"), (moved_on, "Draw their order"), (row_by_row, "over the layer"),
-            (signs_shuffled_too, "did not have"), (kept_values_only, "of the shape")],
+            (signs_shuffled_too, "did not have"), (kept_values_only, "of the shape"),
+            (fixed_order, "Draw anew in each call"), (odd_then_even, "Draw anew in each call"),
+            (seeds_the_library, "Draw anew in each call")],
     "6.3": [(other_way_round, "exchanged"), (signs_cancel, "signs multiply"), (ticket_second, "initial itself"),
             (control_second, "fresh itself"), (no_magnitudes, "signs alone"), (sign_for_zero, "has no sign"),
             (first_cell_only, "2 values"), (cells_in_a_dict, "2 values"), (overwritten, "`fresh` in place")],
@@ -289,13 +310,13 @@ WRONG = {
             (differs("both magnitude sign magnitude masks"), "D: The"),
             (differs("both magnitude sign sign both"), "E: Both"),
             (differs("size magnitude sign sign masks"), "not 'size'"),
-            ("A", "keys A, B")],
+            ("A", "keys 'A', 'B'")],
 }  # fmt: skip
 RIGHT = {
-    "6.0": [(15, 0, 15), [20.5, -1, 3]],
+    "6.0": [(15, 0, 15), [20.5, -1, 3], tuple(np.array([15, 0.5, 15]))],
     "6.1": [constants_with_numpy, constants_in_loops, constants_by_index],
     "6.2": [shuffled_list, permuted_with_numpy, swaps_numbers, sorted_by_noise],
     "6.3": [crossed_with_numpy, crossed_by_flips, crossed_in_loops],
-    "6.4": [differs("both magnitude sign sign masks")],
+    "6.4": [differs("both magnitude sign sign masks"), differs("Both magnitude SIGN sign masks") | {"E": " Masks"}],
 }
 FUZZ = {"6.1": fuzz_layers, "6.3": fuzz_pairs}

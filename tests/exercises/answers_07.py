@@ -273,13 +273,13 @@ WRONG = {
     "7.4": [(borne_out("yes yes no no yes"), "A: Look"), (borne_out("no no no no yes"), "B: Compare"),
             (borne_out("no yes yes no yes"), "C: The same"), (borne_out("no yes no yes yes"), "D: Follow"),
             (borne_out("no yes no no no"), "E: It compares"), (borne_out("no maybe no no yes"), "not 'maybe'"),
-            ("B", "keys A, B")],
+            ("B", "keys 'A', 'B'")],
 }  # fmt: skip
 RIGHT = {
-    "7.0": [(0, 3, 10), [-2.5, 100, 97]],
+    "7.0": [(0, 3, 10), [-2.5, 100, 97], (np.float32(1.5), np.int64(50), 95)],
     "7.1": [with_where, with_numpy, pruned_alone],
     "7.2": [decided_once, effective_with_numpy],
     "7.3": [with_loops, with_cosine_similarity],
-    "7.4": [borne_out("no yes no no yes")],
+    "7.4": [borne_out("no yes no no yes"), borne_out("No YES no no Yes") | {"C": " no "}],
 }
 FUZZ = {"7.1": fuzz_rewound, "7.2": fuzz_stored, "7.3": fuzz_trained}

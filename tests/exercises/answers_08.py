@@ -188,7 +188,7 @@ WRONG = {
             (decided("yes, initial draw, training, training"), "not 'yes'"), (["training"], "keys 'A'")],
 }  # fmt: skip
 RIGHT = {
-    "8.0": [80, 12.5],
+    "8.0": [80, 12.5, np.float32(70)],
     "8.1": [with_loops, with_infinity],
     "8.2": [with_copysign, in_numpy],
     "8.3": [counted, as_tensor],

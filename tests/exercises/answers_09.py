@@ -47,6 +47,15 @@ def mask_alone(weight, logits, noise):
     return (noise < p).float() + (p - p.detach())
 
 
+def of_a_copy(weight, logits, noise):
+    return good_gate(weight, logits.detach().requires_grad_(), noise)
+
+
+def good_gate(weight, logits, noise):
+    p = torch.sigmoid(logits)
+    return weight * ((noise < p).float() + (p - p.detach()))
+
+
 def shrinks(weight, mask):
     return (weight * mask) * mask.mean()
 
@@ -183,7 +192,7 @@ WRONG = {
             (other_way_round, "other way round"),
             (by_threshold, "not drawn"), (without_sigmoid, "sigmoid is missing"),
             (gradient_of_logits, "sigmoid is missing"),
-            (mask_alone, "other values")],
+            (mask_alone, "other values"), (of_a_copy, "No gradient")],
     "9.2": [(shrinks, "upside down"), (by_rows, "not its rows"), (not_rescaled, "factor is missing"),
             (scaled_everything, "stay 0"), (with_root, "without a root"), (divides_by_zero, "gives NaN")],
     "9.3": [(mean_logit, "mean of the logits"), (swapped, "are swapped"), (shares_pruned, "shares pruned"),
@@ -193,10 +202,10 @@ WRONG = {
             (said(["yes", False, False, False]), "not 'yes'"), (True, "keys 'A'")],
 }  # fmt: skip
 RIGHT = {
-    "9.0": [30, 95.5],
+    "9.0": [30, 95.5, np.int32(40)],
     "9.1": [with_where, own_function],
     "9.2": [divides, in_numpy],
     "9.3": [as_floats, counted],
-    "9.4": [said([True, False, False, True])],
+    "9.4": [said([True, False, False, True]), said(list(np.array([True, False, False, True])))],
 }
 FUZZ = {"9.1": fuzz_gates, "9.2": fuzz_masks, "9.3": fuzz_logits}

@@ -36,7 +36,7 @@ def test_each_verdict_is_one_short_text(capsys):
     assert capsys.readouterr().out == f"1.1 correct: {task('1.1').next}\n"
     check("1.1", keeps_all, seed=3)
     first, *rest = capsys.readouterr().out.splitlines()
-    assert first.startswith("1.1 wrong: 0 of the ")
+    assert first.startswith("1.1 wrong: No weight is removed.")
     assert [line.split()[0] for line in rest] == ["input", "expected", "got", "the"]
     assert "weights = [[" in rest[0] and "rate = 0.5" in rest[0] and "seed=3" in rest[-1]
     check("1.1", lambda *args: 1 / 0)

@@ -125,6 +125,32 @@ def test_an_endless_loop_is_stopped_and_its_line_named(monkeypatch):
     assert "still running" in judgement.message
 
 
+def test_a_seed_may_be_as_large_as_one_likes():
+    assert judge(task("1.1"), task("1.1").reference, 2**70).status == CORRECT
+
+
+def test_an_answer_is_judged_on_one_thread_and_the_reader_keeps_theirs():
+    before, seen = torch.get_num_threads(), set()
+
+    def counts(weights, mask, rate):
+        seen.add(torch.get_num_threads())
+        raise ValueError
+
+    torch.set_num_threads(2)
+    try:
+        assert judge(task("1.1"), counts, 0).status == CRASHED
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_copy_knows_its_original_and_a_new_parameter_does_not():
+    layer = torch.nn.Linear(2, 1)
+    (twin,) = copied((layer,))
+    assert [p.original is q for p, q in zip(twin.parameters(), layer.parameters(), strict=True)] == [True, True]
+    assert not hasattr(torch.nn.Parameter(twin.weight.detach()), "original")
+
+
 def test_a_check_changes_nothing_of_the_reader(monkeypatch):
     answer = {letter: "less" for letter in "ABCDE"}
     before = copied(answer)

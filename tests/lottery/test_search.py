@@ -11,7 +11,7 @@ import torch
 
 from lthkit import data, lottery, report
 from lthkit.actions import MASK_0, MASK_1, rewind
-from lthkit.criteria import CRITERIA, large_final
+from lthkit.criteria import CRITERIA, Evidence, large_final
 from lthkit.data import Dataset
 from lthkit.lottery import Arm, retrain, search
 from lthkit.networks import Dense, lenet_300_100
@@ -371,6 +371,15 @@ def never(*given, **settings):
         ({"snapshot_at": [3]}, "unknown setting 'snapshot_at'.*epochs.*lr"),
         ({"epoch": 3}, "unknown setting 'epoch'.*epochs"),
         ({"masks": None, "round": 2}, "unknown setting 'masks'"),
+        ({"arms": [Arm("a\rb")]}, r"an arm's name must be plain text.*no leading underscore or \$, got 'a\\rb'"),
+        ({"arms": [Arm("a"), Arm("two\nlines")]}, "an arm's name"),
+        ({"arms": [Arm("$a$")]}, r"an arm's name.*'\$a\$'"),
+        ({"arms": [Arm("_a")]}, "an arm's name.*'_a'"),
+        ({"arms": [Arm("")]}, "an arm's name.*''"),
+        ({"arms": [Arm(3)]}, "an arm's name.*3"),
+        ({"arms": [Arm(["a"])]}, r"an arm's name.*\['a'\]"),
+        ({"rewind_to": 2.5}, r"rewind_to.*2\.5"),
+        ({"rewind_to": True}, "rewind_to.*True"),
     ],
 )
 def test_a_bad_search_is_refused_before_any_training(change, said, monkeypatch):
@@ -401,6 +410,7 @@ def test_a_bad_training_setting_is_refused_before_any_step(change, said, monkeyp
         ({"mask_1": "rewnd"}, "'rewnd'.*reinit"),
         ({"mask_0": "nil"}, "'nil'.*zero"),
         ({"arm": "other"}, r"\['rewind'\].*'other'"),
+        ({"name": "_control"}, "an arm's name.*'_control'"),
         ({"rounds": [1, 9]}, "no round 9.*0, 1, 2, 3"),
         ({"frozen": {}}, "unknown setting 'frozen'"),
         ({"epoch": 3}, "unknown setting 'epoch'"),
@@ -420,6 +430,11 @@ def no_scores(evidence):
     return [mask.double() for mask in evidence.masks.values()]
 
 
+def whitener(evidence):
+    evidence.data.train_x.copy_(evidence.data.train_x)  # what it writes does not matter
+    return evidence.final
+
+
 def only_start(start, initial, final, masks):
     return start
 
@@ -427,6 +442,7 @@ def only_start(start, initial, final, masks):
 @pytest.mark.parametrize(
     "change, error, said",
     [
+        ({"criterion": whitener}, ValueError, "whitener writes into the images or labels: let it work on a copy"),
         ({"criterion": no_scores}, TypeError, "criterion returns a dict.*no_scores gave list"),
         ({"criterion": scores_of(lambda mask: torch.full(mask.shape, np.nan))}, ValueError, "fc1.weight.*144 NaN"),
         ({"criterion": scores_of(lambda mask: mask[0].double())}, ValueError, r"fc1.weight.*\(8, 6\).*\(3, 8, 6\)"),
@@ -442,6 +458,83 @@ def test_a_callable_that_returns_something_else_is_named(change, error, said):
     change = {"mask_0": lambda start, *given: (start, {})} | change  # no built-in action that would trip over it first
     with pytest.raises(error, match=said):
         small(**change)
+
+
+def greedy_criterion(evidence):
+    """Right scores, made in place."""
+    scores = {name: evidence.final[name].data.abs_() for name in evidence.masks}
+    for tensors in (evidence.initial, evidence.masks):
+        for value in tensors.values():
+            value.data.zero_()
+    return scores
+
+
+def greedy_mask_1(network, initial, final, masks, generators):
+    for value in (*final.values(), *masks.values()):
+        value.data.zero_()
+    for value in initial.values():
+        value.data.mul_(-1)
+    return initial
+
+
+def greedy_mask_0(start, initial, final, masks):
+    frozen = {name: initial[name].data.mul_(-1) for name in masks}
+    for value in (*final.values(), *masks.values()):
+        value.data.zero_()
+    return start, frozen
+
+
+def polite_mask_1(network, initial, final, masks, generators):
+    return {name: -value for name, value in initial.items()}
+
+
+def polite_mask_0(start, initial, final, masks):
+    return start, {name: -initial[name] for name in masks}
+
+
+def test_what_works_in_place_ruins_neither_its_own_arm_nor_its_neighbours():
+    def arms(criterion, mask_1, mask_0):
+        own = [Arm("scores", criterion), Arm("kept", mask_1=mask_1), Arm("pruned", mask_0=mask_0)]
+        return small(arms=[*own, Arm("trained", mask_1="continue"), Arm("last", mask_0="freeze")], rounds=2)
+
+    polite, greedy = (
+        arms(large_final, polite_mask_1, polite_mask_0),
+        arms(greedy_criterion, greedy_mask_1, greedy_mask_0),
+    )
+    pd.testing.assert_frame_equal(*(run.table.drop(columns="seconds") for run in (polite, greedy)))
+    assert same_bits(polite.initial, greedy.initial) and same_bits(polite.dense, greedy.dense)
+    for arm in polite.arms:
+        assert same_bits(polite.masks(arm, 2), greedy.masks(arm, 2))
+    again = [retrain(run, mask_1, arm="last") for run, mask_1 in ((polite, polite_mask_1), (greedy, greedy_mask_1))]
+    pd.testing.assert_frame_equal(*(run.table.drop(columns="seconds") for run in again))
+
+
+@pytest.mark.parametrize("function", [*CRITERIA.values(), *MASK_1.values(), *MASK_0.values()], ids=lambda f: f.__name__)
+def test_our_own_criteria_and_actions_which_get_no_copies_write_into_nothing(found, function):
+    start, masks, streams = clone(found.dense), found.masks(round=2), [stream(seed, "action") for seed in SEEDS]
+    given = {"start": start, "initial": found.initial, "final": found.dense, "masks": masks}
+    before = {name: clone(value) for name, value in given.items()} | {"data": clone(tensors(DOUBLE))}
+    if function in CRITERIA.values():
+        function(Evidence(NETWORK, found.initial, found.dense, masks, DOUBLE, streams))
+    elif function in MASK_1.values():
+        function(NETWORK, found.initial, found.dense, masks, streams)
+    else:
+        function(*given.values())
+    assert all(same_bits(value, before[name]) for name, value in (given | {"data": tensors(DOUBLE)}).items())
+
+
+def tensors(data):
+    return {name: value for name, value in vars(data).items() if isinstance(value, torch.Tensor)}
+
+
+def test_numbers_of_numpy_are_numbers(found, tmp_path):
+    given = {"rounds": np.int64(1), "rewind_to": np.int32(3), "rate": np.float32(0.5), "epochs": np.int64(1)}
+    run = small(**given, seeds=np.array([5, 2]))
+    plain = small(**{name: value.item() for name, value in given.items()}, seeds=[5, 2])
+    pd.testing.assert_frame_equal(*(each.table.drop(columns="seconds") for each in (run, plain)))
+    control = retrain(found, rounds=np.arange(1, 3))
+    control.save(tmp_path / "control")
+    assert lottery.load(tmp_path / "control").rounds() == [0, 1, 2]
 
 
 def test_a_criterion_without_its_evidence_is_named():

@@ -1,5 +1,8 @@
 """Any module as a network of replicates, held to plain PyTorch loops on single modules."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -303,13 +306,140 @@ def test_what_is_no_factory_is_named(factory, kind, said):
 
 
 def test_a_factory_must_make_a_new_module_each_time():
-    network = from_module(lambda: ONE)
     with pytest.raises(ValueError, match="same module twice"):
-        network.init([1, 2])
-    widths = iter([3, 3, 4])
+        from_module(lambda: ONE)
+    widths = iter([3, 3, 3, 3, 4])  # the first three are looked at, the others drawn
     network = from_module(lambda: nn.Linear(2, next(widths)))
     with pytest.raises(ValueError, match="differ in name or shape"):
         network.init([1, 2])
+
+
+def seeded():
+    torch.manual_seed(0)
+    return Net()
+
+
+def from_numpy():
+    net = Net()
+    net.head.weight.data = torch.from_numpy(np.random.normal(size=(3, 48))).float()
+    return net
+
+
+def from_random():
+    net = Net()
+    nn.init.constant_(net.head.bias, random.random())
+    return net
+
+
+OWN = stream(0, "init")
+
+
+def from_a_stream_of_its_own():
+    net = Net()
+    nn.init.normal_(net.conv.weight, generator=OWN)
+    return net
+
+
+def constant():
+    net = Net()
+    for value in net.parameters():
+        nn.init.constant_(value, 0.1)
+    return net
+
+
+@pytest.mark.parametrize("factory", [seeded, constant])
+def test_a_factory_that_gives_every_seed_the_same_weights_is_refused(factory):
+    with pytest.raises(ValueError, match="factory draws the same weights from every random state: .* torch.manual_see"):
+        from_module(factory)
+
+
+@pytest.mark.parametrize("factory", [from_numpy, from_random, from_a_stream_of_its_own])
+def test_a_factory_that_draws_from_elsewhere_is_refused(factory):
+    said = "factory draws other numbers from the same random state of torch: draw all with torch, not with NumPy, rando"
+    with pytest.raises(ValueError, match=said):
+        from_module(factory)
+
+
+def test_a_factory_may_load_weights_that_are_not_drawn():
+    def half_loaded():
+        net = Net()
+        nn.init.ones_(net.conv.weight)
+        return net
+
+    drawn = from_module(half_loaded).init([1, 2])
+    assert drawn["conv.weight"].eq(1).all() and not torch.equal(*drawn["head.weight"])
+
+
+class Drawing(Net):
+    """Takes noise from somewhere, but in training or in evaluation only, if asked to."""
+
+    def __init__(self, noise, training=None):
+        super().__init__()
+        self.noise, self.when = noise, training
+
+    def forward(self, x):
+        return super().forward(self.noise(x) if self.when in (None, self.training) else x)
+
+
+NOISE = {
+    "torch": lambda x: x + torch.randn(x.shape),
+    "torch ": lambda x: F.dropout(x, 0.1),
+    "NumPy": lambda x: x + float(np.random.normal()),
+    "random": lambda x: x * random.random(),
+}
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+@pytest.mark.parametrize("source", NOISE)
+def test_a_forward_that_draws_from_a_global_random_state_is_refused(data, source, training):
+    network = from_module(lambda: Drawing(NOISE[source], training))
+    said = f"Drawing draws from the global random state of {source.strip()}, which no seed of a run sets: leave it"
+    with pytest.raises(ValueError, match=said):
+        fit(network, network.init([1]), data, iterations=1)
+
+
+def test_what_other_threads_draw_meanwhile_is_not_held_against_a_forward(data):
+    once = iter([1.0])
+    network = from_module(lambda: Drawing(lambda x: x * (random.random() if next(once, 0) else 1)))
+    assert fit(network, network.init([1]), data, iterations=1).history.val_loss.isfinite().all()
+
+
+WRITES = {
+    "minus": lambda x: x.sub_(0.5),
+    "border": lambda x: x.index_fill_(2, torch.tensor(0), 0.0),
+    "view": lambda x: x.view(-1).mul_(2).view(x.shape),
+}
+
+
+@pytest.mark.parametrize("training", [None, True, False])
+@pytest.mark.parametrize("write", WRITES)
+def test_a_forward_that_writes_into_the_images_is_refused(data, write, training):
+    network = from_module(lambda: Drawing(WRITES[write], training))
+    before = data.train_x.clone(), data.val_x.clone()
+    with pytest.raises(ValueError, match="the forward of Drawing writes into its images: let it work on a copy"):
+        fit(network, network.init([1]), data, iterations=1)
+    assert torch.equal(before[0], data.train_x) and torch.equal(before[1], data.val_x)
+
+
+ONES = [{"batch_size": 1, "epochs": 1}, {"batch_size": 7}, {"batch_size": 49, "iterations": 2}]
+
+
+@pytest.mark.parametrize("settings", ONES)
+def test_a_batch_of_one_under_batch_norm_is_refused_at_the_door(data, settings):
+    """50 training images: the last batch of seven has one."""
+    network = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)))
+    params = network.init([1])
+    before = clone(params)
+    said = r"Sequential cannot train on one image \(Expected more .*\), but 50 training images leave a batch of 1: .* b"
+    with pytest.raises(ValueError, match=said):
+        fit(network, params, data, **settings)
+    assert same_bits(params, before)
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 7, "iterations": 7}, {"batch_size": 49, "iterations": 1}])
+def test_a_batch_of_one_that_never_comes_is_no_fault(data, settings):
+    network = from_module(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)))
+    assert fit(network, network.init([1]), data, **settings).history.val_loss.isfinite().all()
 
 
 def test_the_global_random_state_is_neither_read_nor_changed(data):

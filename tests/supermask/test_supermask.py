@@ -598,6 +598,21 @@ REFUSED = [
 ]
 
 
+def test_a_criterion_that_works_in_place_ruins_nothing_that_calls_share():
+    def greedy(evidence):
+        scores = {name: evidence.final[name].data.abs_() for name in evidence.masks}
+        for value in evidence.initial.values():
+            value.data.zero_()
+        return scores
+
+    initial, final = double(DENSE), fit(DENSE, double(DENSE), DATA, iterations=3).params
+    before = clone(initial), clone(final)
+    shared = {"initial": initial, "final": final, "weights": "initial", "kept": 0.5}
+    found = supermask.by_criterion(DENSE, DATA, SEEDS, criterion=greedy, **shared)
+    assert same_bits(initial, before[0]) and same_bits(final, before[1])
+    assert found.table.equals(supermask.by_criterion(DENSE, DATA, SEEDS, criterion="large_final", **shared).table)
+
+
 @pytest.mark.parametrize("method, given, said", [(m, given, said) for many, given, said in REFUSED for m in many])
 def test_what_cannot_be_is_refused_in_one_line(method, given, said):
     if "network" in given:

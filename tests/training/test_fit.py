@@ -1,6 +1,7 @@
 """Training: replicates that do not know of each other, masks that hold at every step, curves and their early stop."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -299,6 +300,10 @@ BAD = {
     "frozen nan": ({"masks": KEPT, "frozen": {"fc1.weight": FROZEN["fc1.weight"] * math.nan}}, "'fc1.weight'.*finite"),
     "seeds": ({"seeds": [1, 2]}, "2 seeds for 3"),
     "seeds twice": ({"seeds": [1, 2, 1]}, r"\[1, 2, 1\]"),
+    "a schedule that remembers": (
+        {"lr_schedule": lambda i, seen=[]: seen.append(i) or len(seen)},
+        "lr_schedule.*alone",
+    ),
     "order_seeds": ({"order_seeds": [1]}, "1 order_seeds for 3"),
     "batch_size": ({"batch_size": 0}, "batch_size.*0"),
     "batch_size whole": ({"batch_size": 7.5}, r"batch_size.*7\.5"),
@@ -309,6 +314,7 @@ BAD = {
     "lr": ({"lr": -0.1}, r"lr.*-0\.1"),
     "lr nan": ({"lr": math.nan}, "lr.*nan"),
     "snapshots": ({"iterations": 3, "snapshot_at": [1, 4, -1]}, r"\[-1, 4\].*3"),
+    "snapshots whole": ({"iterations": 3, "snapshot_at": [1.5]}, r"\[1\.5\].*3"),
     "optimizer": ({"optimizer": "lion"}, "'lion'.*adam, adamw, sgd"),
     "momentum": ({"momentum": 1.0}, r"momentum.*1\.0"),
     "weight_decay": ({"weight_decay": -1}, "weight_decay.*-1"),
@@ -336,7 +342,7 @@ def test_a_pruned_weight_may_be_anything_at_the_start():
 
 
 @examples
-@given(st.integers(0, 99), st.integers(1, 4), st.sampled_from([1, 7, 19, 20, 2000]))
+@given(st.integers(0, 99), st.integers(1, 4), st.sampled_from([1, 7, np.int64(19), 20, 2000]))
 def test_evaluate_agrees_with_numpy_for_every_chunk(seed, replicates, chunk):
     params = stack(seed, NETWORK.shapes, replicates, scale=2.0)
     loss, accuracy = evaluate(NETWORK, params, DOUBLE.val_x, DOUBLE.val_y, chunk=chunk)
@@ -440,6 +446,13 @@ def test_threads_share_the_replicates_and_change_nothing(replicates, threads):
     assert ours.seeds == theirs.seeds and ours.iterations.tolist() == theirs.iterations.tolist() == [0, 4, 8, 9]
     for column in ("train_loss", "val_loss", "val_accuracy", "test_accuracy"):
         assert torch.allclose(getattr(ours, column), getattr(theirs, column), atol=1e-11, equal_nan=True)
+
+
+def test_threads_see_one_schedule(threads):
+    caller, asked = threading.get_ident(), []
+    schedule = lambda i: asked.append(threading.get_ident()) or 1 / (1 + i)
+    fit(NETWORK, stack(3, NETWORK.shapes, 4), DATA, iterations=5, lr_schedule=schedule)
+    assert asked == [caller] * 10
 
 
 def test_an_error_in_one_thread_ends_them_all(threads):

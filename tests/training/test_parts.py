@@ -2,7 +2,6 @@
 
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +18,6 @@ DATA = Dataset.from_tensors("small", *pairs(shape=(1, 4, 4)))
 DENSE, CONV = Dense("dense", [16, 5, 3]), Conv("conv", DATA, (2,), 0.5)
 MODULE = from_module(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)))
 FADED = 1e-30  # its square is denormal in float32
-STATUS = Path("/proc/self/status")
 MANY = 2**20  # enough numbers for all threads to take some
 
 
@@ -126,20 +124,16 @@ def test_denormals_are_0_in_all_threads_of_a_part_and_stay_with_the_caller(netwo
     assert again == [MANY] * len(again) and as_it_was(threads)
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="counts threads as Linux does")
-def test_a_product_of_a_part_is_shared_by_threads_that_flush():
-    """So that the test above tells something: one replicate of a convolution has both threads."""
+def test_threads_that_share_a_product_keep_the_mode_they_were_born_with():
+    """So the test above tells something: set too late, the mode holds in one of two threads only."""
 
-    def work(cut, tick):
-        assert torch.get_num_threads() == 2
-        before = threads_of_the_process()
+    def too_late():
+        torch.set_num_threads(2)
         denormals(MANY)
-        return threads_of_the_process() - before
+        torch.set_flush_denormal(True)
+        return denormals(MANY)
 
-    def threads_of_the_process():
-        return int(STATUS.read_text().split("Threads:")[1].split()[0])
-
-    assert parts(work, CONV, 1) == [1]
+    assert 0 < in_new_thread(too_late) < MANY
 
 
 def test_a_fit_leaves_the_callers_mode(threads):

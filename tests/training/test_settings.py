@@ -69,6 +69,35 @@ def test_iterations_and_checks_on_paper(given, total, checked):
     assert settings.total(DATA) == total and settings.checked(DATA) == checked
 
 
+@pytest.mark.parametrize(
+    "given, smallest",
+    [
+        ({"batch_size": 15}, 5),
+        ({"batch_size": 15, "iterations": 3}, 15),
+        ({"batch_size": 15, "iterations": 4}, 5),
+        ({"batch_size": 7, "epochs": 3}, 1),
+        ({"batch_size": 25}, 25),
+    ],
+)
+def test_the_smallest_batch_on_paper(given, smallest):
+    """50 training images."""
+    assert Settings(**given).smallest(DATA) == smallest
+
+
 def test_the_rate_follows_its_schedule():
     assert Settings(lr=0.2).rate(7) == 0.2
     assert Settings(lr=0.2, lr_schedule=lambda i: 0.5**i).rate(2) == pytest.approx(0.05)
+
+
+def test_a_schedule_is_asked_before_training_for_all_threads_alike():
+    asked = []
+    settings = Settings(lr=0.2, iterations=3, lr_schedule=lambda i: asked.append(i) or 0.5**i).tabulated(DATA)
+    before = list(asked)
+    assert [settings.rate(i) for i in range(3)] == [0.2, 0.1, 0.05] and asked == before == [0, 1, 2] * 2
+    assert Settings().tabulated(DATA) == Settings()
+
+
+def test_a_schedule_that_remembers_is_refused():
+    left = iter(range(1, 99))
+    with pytest.raises(ValueError, match=r"lr_schedule\(0\) was 1, then 4: it must depend on the iteration alone"):
+        Settings(iterations=3, lr_schedule=lambda i: next(left)).tabulated(DATA)

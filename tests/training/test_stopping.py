@@ -4,6 +4,8 @@ The bars are 1 s (convolutions 3 s) and 0.2 s on a quiet machine, which benchmar
 is asserted but that a call returns long before it would end, on however busy a machine; the figures are printed.
 """
 
+import copy
+import itertools
 import os
 import signal
 import threading
@@ -159,40 +161,46 @@ def test_ctrl_c_while_the_parts_set_out(threads, worlds, monkeypatch):
 # --- errors ---
 
 
-def fail_in(part: int, at: int, failed: list):
-    """A schedule that raises in one thread alone, at one iteration."""
-    names, lock = [], threading.Lock()
+def failing(network, part: int, at: int, failed: list):
+    """The same network, whose step number `at` raises in one thread of two alone."""
+    names, lock, plain, network = [], threading.Lock(), network.differentiator, copy.copy(network)
 
-    def schedule(iteration: int) -> float:
-        me = threading.current_thread().name
+    def differentiator(params, grads):
+        step, numbers, me = plain(params, grads), itertools.count(), threading.current_thread().name
         with lock:
-            names.extend([me] if me not in names else [])
-        if iteration == at and sorted(names).index(me) == part and len(names) == 2:
-            failed.append(time.monotonic())
-            raise RuntimeError("as intended")
-        if iteration == at and len(names) < 2:
-            time.sleep(0.05)
-            return schedule(iteration)
-        return 1.0
+            names.append(me)
 
-    return schedule
+        def failing_step(x, y):
+            if next(numbers) == at:
+                while len(names) < 2:
+                    time.sleep(0.01)
+                if sorted(names).index(me) == part:
+                    failed.append(time.monotonic())
+                    raise RuntimeError("as intended")
+            return step(x, y)
+
+        return failing_step
+
+    network.differentiator = differentiator
+    return network
 
 
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("name", CALLS)
 def test_an_error_in_either_part_surfaces_though_the_other_has_hours_to_go(part, name, worlds):
-    network, data = worlds["dense"]
+    plain, data = worlds["dense"]
     before, failed = torch.get_num_threads(), []
     torch.set_num_threads(2)
+    network = failing(plain, part, 5, failed)
     call = {"fit": partial(fit, network, network.init(REPLICATES)), "search": partial(lottery.search, network)}
     call |= {"learn": partial(supermask.learn, network), "edge-popup": partial(supermask.edge_popup, network)}
     try:
         with pytest.raises(RuntimeError, match="as intended"):
-            call[name](data, seeds=REPLICATES, iterations=LONG, lr_schedule=fail_in(part, 5, failed))
+            call[name](data, seeds=REPLICATES, iterations=LONG)
         seconds = time.monotonic() - failed[0]
         print(f"surfaced after {seconds:.3f} s")
         assert seconds < SOON
-        as_before(network, data, 2)
+        as_before(plain, data, 2)
     finally:
         torch.set_num_threads(before)
 
