@@ -24,10 +24,10 @@ MYST = {
 }
 
 # Labs that still have another shape, by number.
-PENDING_PARAMETERS = "00 01 02 03 04 05 06 07"
-PENDING_WIDTH = "00 01 02 03 04 05 06 07"
-PENDING_PLUMBING = "00 01 02 03 04 05 06 07"
-PENDING_QUOTE = "00 01 02 03 04 05 06 07"
+PENDING_PARAMETERS = "00 01 02 05 06 07"
+PENDING_WIDTH = "00 01 02 05 06 07"
+PENDING_PLUMBING = "00 01 02 05 06 07"
+PENDING_QUOTE = "00 01 02 05 06 07"
 
 of_every_lab = pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
 
