@@ -25,7 +25,6 @@ SETTINGS = {
     "fashion_mnist": {"dataset": "fashion_mnist", "subset": 300},
     "mnist": {"dataset": "mnist", "subset": 300},
 }
-PENDING = ""  # labs that take no parameters yet, by number
 
 
 @pytest.fixture(scope="session")
@@ -54,12 +53,8 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 def cases():
     for i, lab in enumerate(LABS):
-        late = pytest.mark.xfail(strict=True, raises=AssertionError, reason="takes no parameters yet")
-        names = SETTINGS if os.environ.get("LTHKIT_EVERY_SETTING") == "1" else [list(SETTINGS)[i % len(SETTINGS)]]
-        for name in names:
-            yield pytest.param(
-                lab, name, id=f"{lab.stem}-{name}", marks=[late] if lab.name[:2] in PENDING.split() else []
-            )
+        for name in SETTINGS if os.environ.get("LTHKIT_EVERY_SETTING") == "1" else [list(SETTINGS)[i % len(SETTINGS)]]:
+            yield pytest.param(lab, name, id=f"{lab.stem}-{name}")
 
 
 @pytest.mark.parametrize(("lab", "name"), [*cases()])

@@ -29,14 +29,9 @@ FORBIDDEN = re.compile(
     re.IGNORECASE,
 )
 FOLDED = re.compile(r"\{(answer|question|glued-figure|lab-links)\}")  # read when opened, or no running text
-NUMBER = re.compile(r"(?<![\w^-])\d+(?:[.,]\d+)*")  # not in fc1, LeNet-300-100 or a square
+NUMBER = re.compile(r"(?<![\w^-])(?<![Vv]ariant )\d+(?:[.,]\d+)*")  # not in fc1, LeNet-300-100, variant 1 or a square
 QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs|et al|cf|sec|eq|fig|no)\.", re.IGNORECASE)
-
-# Chapters that are still to be rewritten, by number.
-PENDING_LENGTH = "07"
-PENDING_MINUTES = ""
-PENDING_FOLD = ""
 
 parser = MarkdownIt("commonmark").enable("table")
 for plugin in (
@@ -189,36 +184,29 @@ def above_the_fold(markdown: str) -> str:
     return above
 
 
-def every_chapter_but(pending: str):
-    """Each chapter; those pending are to fail until they are rewritten, and leave the list then."""
-    late = pytest.mark.xfail(strict=True, raises=AssertionError, reason="not yet rewritten")
-    chapters = [
-        pytest.param(path, id=path.stem, marks=[late] if path.name[:2] in pending.split() else [])
-        for path in PAGES
-        if re.match(r"\d\d_.*md", path.name)
-    ]
-    return pytest.mark.parametrize("path", chapters)
+CHAPTERS = [path for path in PAGES if re.match(r"\d\d_.*md", path.name)]
+of_every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
-@every_chapter_but(PENDING_LENGTH)
+@of_every_chapter
 def test_a_chapter_is_short(path):
     count, numbers, _ = plain(path.read_text())
     least = 400 if path.name.startswith("00") else 800  # chapter 00 is a first look
     assert least <= count <= 1200 and numbers <= 40, f"{count} words, {numbers} numbers"
 
 
-@every_chapter_but(PENDING_MINUTES)
+@of_every_chapter
 def test_a_chapter_says_how_long_it_takes(path):
     (said,) = re.findall(r"^```\{lab-links\} (\d+)", path.read_text(), re.MULTILINE)
     assert int(said) == minutes(path.read_text())
 
 
-@every_chapter_but("")
+@of_every_chapter
 def test_a_chapter_shows_at_most_four_verdicts(path):
     assert len(re.findall(r"^[`:]{3,}\{verdict\}", path.read_text(), re.MULTILINE)) <= 4
 
 
-@every_chapter_but(PENDING_FOLD)
+@of_every_chapter
 def test_a_chapter_asks_before_it_tells(path):
     (prediction,) = [task for task in tasks().values() if task.kind == "predict" and task.chapter == int(path.name[:2])]
     quoted = {key for key, lab in QUOTED.findall(above_the_fold(path.read_text())) if lab in ("", path.stem)}

@@ -23,24 +23,11 @@ MYST = {
     "an attachment": r"\(attachment:",
 }
 
-# Labs that still have another shape, by number.
-PENDING_PARAMETERS = ""
-PENDING_WIDTH = ""
-PENDING_PLUMBING = ""
-PENDING_QUOTE = ""
-
 of_every_lab = pytest.mark.parametrize("path", LABS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list:
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
-
-
-def every_lab_but(pending: str):
-    """Each lab; those pending are to fail until they are rewritten, and leave the list then."""
-    late = pytest.mark.xfail(strict=True, raises=AssertionError, reason="not yet rewritten")
-    labs = [pytest.param(path, id=path.stem, marks=[late] if path.name[:2] in pending.split() else []) for path in LABS]
-    return pytest.mark.parametrize("path", labs)
 
 
 def files() -> list[Path]:
@@ -83,7 +70,7 @@ def test_the_install_cell_of_a_lab_stays_out_of_the_book(path):
     assert "remove-cell" in cells(path, "code")[0].metadata.tags
 
 
-@every_lab_but(PENDING_PARAMETERS)
+@of_every_lab
 def test_the_second_code_cell_of_a_lab_holds_its_parameters(path):
     tagged = ["parameters" in cell.metadata.get("tags", []) for cell in cells(path, "code")]
     assert tagged == [False, True] + [False] * (len(tagged) - 2)
@@ -98,19 +85,19 @@ def test_the_second_code_cell_of_a_lab_holds_its_parameters(path):
     assert names == list(papermill.inspect_notebook(str(path))), "papermill reads a line otherwise"
 
 
-@every_lab_but(PENDING_WIDTH)
+@of_every_lab
 def test_no_line_of_a_lab_is_wider_than_the_page(path):
     lines = [line for cell in cells(path, "code")[1:] for line in cell.source.splitlines()]
     assert not [line for line in lines if len(line) > 88]
 
 
-@every_lab_but(PENDING_PLUMBING)
+@of_every_lab
 def test_a_lab_holds_no_plumbing(path):
     sources = [cell.source for kind in ("code", "markdown") for cell in cells(path, kind)]
     assert not [s for s in sources if re.search(r"\bbudget\(|import .*\bbudget\b|LTHKIT_QUICK|glue\(|# fmt: ", s)]
 
 
-@every_lab_but(PENDING_QUOTE)
+@of_every_lab
 def test_only_the_last_cell_of_a_lab_quotes(path):
     calls = [len(re.findall(r"\bquote\(", cell.source)) for cell in cells(path, "code")]
     assert calls == [0] * (len(calls) - 1) + [1]
