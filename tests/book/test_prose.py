@@ -20,7 +20,7 @@ from lthkit.exercises.task import tasks
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")])
 PROSE_DIRECTIVE = re.compile(
-    r"\{(glued-figure|verdict|note|tip|important|warning|caution|hint|seealso|admonition|dropdown|margin|sidebar|card|"
+    r"\{(answer|glued-figure|verdict|note|tip|important|warning|caution|hint|seealso|admonition|dropdown|margin|sidebar|card|"
     r"exercise|question|solution|glossary|grid|grid-item|grid-item-card|tab-set|tab-item|div|epigraph)\}"
 )
 FORBIDDEN = re.compile(
