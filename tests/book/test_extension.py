@@ -133,6 +133,7 @@ def test_a_changed_lab_reaches_chapter_and_ledger(book):
     assert len(page(root, "book/claims").select("tbody tr")) == 2
 
 
+@pytest.mark.labs
 def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     root = lay_out(tmp_path)
     wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n"
@@ -166,6 +167,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             assert message in built.stderr, (attempt, message)
 
 
+@pytest.mark.labs
 def test_a_change_of_the_package_runs_the_labs_again(tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     root = lay_out(tmp_path, execute="cache")
