@@ -49,7 +49,7 @@ class Verdict:
 
     @property
     def interval(self) -> str | None:
-        """As in "+12.3 points (7.1 to 17.5)"; None for a claim that is not measured."""
+        """As in "+12.3 points (+7.1 to +17.5)"; None for a claim that is not measured."""
         if not self.measured:
             return None
         shown, values = columns.of(self.column), (self.difference, self.low, self.high)
