@@ -169,22 +169,23 @@ class _Claim:
     live: Verdict
     pairs: list[Flips]
 
-    def supports(self, pair: Flips) -> bool:
+    def lead(self, pair: Flips) -> float:
+        """How far the mean lies on the claim's side of the margin."""
         margin = self.live.margin
-        return abs(pair.mean) < margin if self.live.kind == "equivalent" else pair.mean > margin
+        return margin - abs(pair.mean) if self.live.kind == "equivalent" else pair.mean - margin
 
     def p_of(self, pair: Flips) -> float:
         """Of one pair, in the direction in which it points: two-sided, but for an equivalence that it supports."""
-        margin = self.live.margin
+        margin, supports = self.live.margin, self.lead(pair) > 0
         if self.live.kind == "better":
-            return min(1.0, 2 * (pair.above(margin) if self.supports(pair) else pair.below(margin)))
-        if self.supports(pair):
+            return min(1.0, 2 * (pair.above(margin) if supports else pair.below(margin)))
+        if supports:
             return max(pair.above(-margin), pair.below(margin))
         return min(1.0, 2 * (pair.above(margin) if pair.mean > 0 else pair.below(-margin)))
 
     @property
     def against(self) -> list[Flips]:
-        return [pair for pair in self.pairs if not self.supports(pair)]
+        return [pair for pair in self.pairs if self.lead(pair) <= 0]
 
     @property
     def p(self) -> float:
@@ -196,7 +197,8 @@ class _Claim:
     def verdict(self, adjusted: float, level: float) -> Verdict:
         """adjusted: p as Holm's rule shows it.  level: what Holm's rule leaves to this claim."""
         against, decided = self.against, self.p <= level
-        weakest = min(against, key=self.p_of) if against else max(self.pairs, key=self.p_of)
+        turn = 1 if against else -1  # the smallest p against the claim, the largest for it
+        weakest = min(against or self.pairs, key=lambda pair: (turn * self.p_of(pair), self.lead(pair)))
         status = "undecided" if not decided else "contradicted" if against else "holds"
         if against:
             level /= len(self.pairs)
