@@ -32,6 +32,17 @@ The line **rises**.
 ```
 ````
 
+```{drawing} rounds
+:alt: Boxes & <arrows>.
+:name: fig-rounds
+Look at the **loop**.
+```
+
+```{drawing} rounds
+:alt: The same again.
+Without a name.
+```
+
 ```{answer}
 Once more.
 ```

@@ -33,6 +33,17 @@ def test_a_figure_has_alt_text_number_caption_and_file(book):
     assert "width: 29" in image["style"]  # about 3 inches at 100 dpi, half of the file's pixels
 
 
+def test_a_drawing_stands_in_the_page_with_number_and_caption(book):
+    first, second = book[1]["book/01_demo"].select("figure:has(svg)")
+    assert first["id"] == "fig-rounds"
+    assert first.figcaption.get_text().strip().startswith("Fig. 2 Look at the loop.") and first.figcaption.strong
+    assert second.figcaption.get_text().strip().startswith("Fig. 3 Without a name.")
+    assert first.svg["role"] == "img" and first.svg.find("desc").get_text() == "Boxes & <arrows>."
+    ids = [part["id"] for part in book[1]["book/01_demo"].select("svg [id]")]
+    assert f"{first.svg['aria-labelledby']} {second.svg['aria-labelledby']}".split() == ids
+    assert len(set(ids)) == 4
+
+
 def test_a_verdict_card_says_everything(book):
     card = book[1]["book/01_demo"].select_one("#verdict-rewind-wins")
     text = card.get_text(" ", strip=True)
@@ -141,6 +152,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     root = lay_out(tmp_path)
     wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n"
     wrong += "\n```{glued-figure} line\nNo alt text.\n```\n"
+    wrong += "\n```{drawing} rounds\nNo alt text.\n```\n\n```{drawing} gone\n:alt: None.\nNo drawing.\n```\n"
     for options in (
         "- [x] a :: b",
         "- [x] a :: b\n- [x] c :: d",
@@ -160,6 +172,8 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "'gap' of notebooks/01_demo: ",
             "'Gap!' is not of the form",
             "figure 'line' has no :alt: text",
+            "drawing 'rounds' has no :alt: text",
+            "unknown drawing 'gone': known are rounds, ",
             "claim 'rewind_wins' is glued by notebooks/01_demo and notebooks/02_other",
             "unknown task '1.99'",
             "a question has 2 to 5 options, not 1",

@@ -4,6 +4,7 @@ In a chapter `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`
 
     {glued}`key:.3f`   {glued}`key@01_y`
     ```{glued-figure} key      with :alt: (required), :name:, and the caption as content
+    ```{drawing} name          the same, of a drawing that `drawings.py` makes
     ```{verdict} key           a card; content, if any, stands below it
     ```{answer} label          content folded until the reader has guessed; the label is what the closed fold says
     ```{claims}                the ledger of all verdicts of all labs
@@ -19,6 +20,7 @@ import os
 import shutil
 from pathlib import Path
 
+from .figures import Drawing
 from .pages import Answer, LabLinks
 from .questions import Question
 from .results import Claims, FillIn, Glued, GluedFigure, GluedText, Verdict
@@ -62,6 +64,7 @@ def setup(app):
     app.add_node(Glued)
     app.add_role("glued", GluedText())
     app.add_directive("glued-figure", GluedFigure)
+    app.add_directive("drawing", Drawing)
     app.add_directive("verdict", Verdict)
     app.add_directive("claims", Claims)
     app.add_directive("lab-links", LabLinks)

@@ -11,15 +11,14 @@ from ast import literal_eval
 from base64 import b64decode
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from . import verdicts
+from .figures import Figure
 
 logger = logging.getLogger(__name__)
 VERDICT = "application/vnd.lthkit.verdict+json"
@@ -64,24 +63,13 @@ class GluedDirective(SphinxDirective):
         return node
 
 
-class GluedFigure(GluedDirective):
+class GluedFigure(Figure, GluedDirective):
     kind = "figure"
-    has_content = True
-    option_spec: ClassVar[dict] = {"alt": directives.unchanged_required, "name": directives.unchanged}
 
-    def run(self):
-        self.assert_has_content()
-        if not self.options.get("alt"):
-            raise self.error(f"figure {self.arguments[0]!r} has no :alt: text")
+    def image(self) -> Glued:
         image = self.placeholder()
         image["alt"] = self.options["alt"]
-        caption, *legend = self.parse_content_to_nodes()
-        figure = nodes.figure("", image, nodes.caption(caption.rawsource, "", *caption.children))
-        if legend:
-            figure += nodes.legend("", *legend)
-        self.set_source_info(figure)
-        self.add_name(figure)
-        return [figure]
+        return image
 
 
 class Verdict(GluedDirective):
