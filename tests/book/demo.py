@@ -1,4 +1,4 @@
-"""A book of one chapter and two labs that builds in seconds: the real settings, extension, style; no real chapters."""
+"""A book of a chapter, an appendix and three labs that builds in seconds: real settings, extension and style."""
 
 import shutil
 import subprocess
@@ -48,6 +48,15 @@ In short: {glued}`rewind_wins`
 - [ ] 4 :: Nothing would be pruned.
 :::
 """
+APPENDIX = """# A1 Traps
+
+```{lab-links} 2
+```
+
+```{verdict} exact_trap
+Whole.
+```
+"""
 CHECKS = """%matplotlib inline
 from lthkit.exercises import check
 check("1.1", ...)
@@ -74,6 +83,7 @@ class Verdict:
 
 
 EXACT = Verdict("A mask has the weight's shape", "exact", interval=None, p=None, n=None)
+TRAP = Verdict("A trap", "exact", "contradicted", interval=None, p=None, n=None)
 DOUBTFUL = Verdict("Tickets stop sooner", status="undecided", p=0.03)
 
 
@@ -121,6 +131,7 @@ def lay_out(root: Path, execute: str = "off") -> Path:
                 "chapters": [
                     {"file": "book/01_demo", "sections": [{"file": "notebooks/01_demo"}]},
                     {"file": "notebooks/02_other"},
+                    {"file": "book/A1_traps", "sections": [{"file": "notebooks/A1_traps"}]},
                     {"file": "book/claims"},
                 ],
             }
@@ -131,9 +142,11 @@ def lay_out(root: Path, execute: str = "off") -> Path:
     (root / "book/references.bib").write_text("")
     (root / "book/index.md").write_text(INDEX)
     (root / "book/01_demo.md").write_text(CHAPTER)
+    (root / "book/A1_traps.md").write_text(APPENDIX)
     (root / "book/claims.md").write_text("# Claims\n\n```{claims}\n```\n")
     notebook(root / "notebooks/01_demo.ipynb", GLUED, CHECKS)
     notebook(root / "notebooks/02_other.ipynb", {"other": "five", "exact": EXACT, "sooner": DOUBTFUL})
+    notebook(root / "notebooks/A1_traps.ipynb", {"exact_trap": TRAP})
     return root
 
 

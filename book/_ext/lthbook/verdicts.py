@@ -46,7 +46,7 @@ def p_text(p: float) -> str:
 
 
 def ledger(rows: list[tuple[dict, str, str]]) -> str:
-    """A table of (verdict, link, chapter).  The roles keep it a table for screen readers where CSS stacks its cells."""
+    """A table of (verdict, link, place).  The roles keep it a table for screen readers where CSS stacks its cells."""
     measured = [i for i, (verdict, _, _) in enumerate(rows) if verdict["p"] is not None]
     adjusted = dict(zip(measured, holm([rows[i][0]["p"] for i in measured])))
     heads = ("Claim", "Verdict", "Evidence", "Where")
