@@ -1,4 +1,4 @@
-"""A book of one chapter and two labs that builds in seconds: the real settings, extension, style; no real chapters."""
+"""A book of a chapter, an appendix and three labs that builds in seconds: real settings, extension and style."""
 
 import shutil
 import subprocess
@@ -60,6 +60,15 @@ In short: {glued}`rewind_wins`
 - [ ] 4 :: Nothing would be pruned.
 :::
 """
+APPENDIX = """# A1 Traps
+
+```{lab-links} 2
+```
+
+```{verdict} exact_trap
+Whole.
+```
+"""
 CHECKS = """%matplotlib inline
 from lthkit.exercises import check
 check("1.1", ...)
@@ -76,6 +85,7 @@ WINS = Verdict(
 EXACT = Verdict("exact", "holds", "A mask has the weight's shape")
 SEEN = Verdict("observed", "contradicted", "Layers empty in none of ten seeds", "digits")
 DOUBTFUL = replace(WINS, claim="Tickets stop sooner", status="too close to call", low=-0.01)
+TRAP = Verdict("exact", "contradicted", "A trap")
 
 
 def notebook(path: Path, glued: dict, source: str = "1 + 1") -> None:
@@ -122,6 +132,7 @@ def lay_out(root: Path, execute: str = "off") -> Path:
                 "chapters": [
                     {"file": "book/01_demo", "sections": [{"file": "notebooks/01_demo"}]},
                     {"file": "notebooks/02_other"},
+                    {"file": "book/A1_traps", "sections": [{"file": "notebooks/A1_traps"}]},
                     {"file": "book/claims"},
                 ],
             }
@@ -132,9 +143,11 @@ def lay_out(root: Path, execute: str = "off") -> Path:
     (root / "book/references.bib").write_text("")
     (root / "book/index.md").write_text(INDEX)
     (root / "book/01_demo.md").write_text(CHAPTER)
+    (root / "book/A1_traps.md").write_text(APPENDIX)
     (root / "book/claims.md").write_text("# Claims\n\n```{claims}\n```\n")
     notebook(root / "notebooks/01_demo.ipynb", GLUED, CHECKS)
     notebook(root / "notebooks/02_other.ipynb", {"other": "five", "exact": EXACT, "seen": SEEN, "sooner": DOUBTFUL})
+    notebook(root / "notebooks/A1_traps.ipynb", {"exact_trap": TRAP})
     return root
 
 

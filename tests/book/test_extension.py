@@ -15,7 +15,8 @@ def book(tmp_path_factory):
     root = lay_out(tmp_path_factory.mktemp("book"))
     built = build(root)
     assert built.returncode == 0, built.stderr
-    return root, {name: page(root, name) for name in ("book/01_demo", "book/claims", "notebooks/01_demo")}
+    names = ("book/01_demo", "book/A1_traps", "book/claims", "notebooks/01_demo")
+    return root, {name: page(root, name) for name in names}
 
 
 def test_numbers_and_texts_appear_formatted(book):
@@ -57,14 +58,16 @@ def test_the_ledger_lists_all_claims_in_the_order_of_the_book(book):
     table = pages["book/claims"].select_one("table")
     assert [head["scope"] for head in table.select("thead th")] == ["col"] * 4
     rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
-    first, second, third, fourth = rows
+    first, second, third, fourth, fifth = rows
     assert "Rewinding beats" in first and "+ agrees +13.1 points" in first and "Chapter 01" in first
     assert "shape" in second and "✓ holds exact: the lab asserts it" in second and "Lab 02" in second
     assert "✗ contradicted observed: seen in each seed" in third
     assert "≈ too close to call +13.1 points (−1.0 to +15.2) · 10 seeds" in fourth
-    assert table.select_one("caption").get_text() == "4 claims, 2 measured."
+    assert "A trap" in fifth and "Appendix A1" in fifth
+    assert table.select_one("caption").get_text() == "5 claims, 2 measured."
     links = [link["href"] for link in table.select("tbody a")]
     assert links[0] == "01_demo.html#verdict-rewind-wins" and links[1] == "../notebooks/02_other.html"
+    assert links[4] == "A1_traps.html#verdict-exact-trap"
 
 
 def test_the_lab_links_lead_to_page_colab_and_file(book):
@@ -75,6 +78,7 @@ def test_the_lab_links_lead_to_page_colab_and_file(book):
     assert lab == "../notebooks/01_demo.html"
     assert colab.endswith("/blob/main/notebooks/01_demo.ipynb")
     assert (root / "_build/html/book" / download).read_bytes() == (root / "notebooks/01_demo.ipynb").read_bytes()
+    assert pages["book/A1_traps"].select_one(".lth-lab-links").get_text().startswith("2 min read · Lab A1 · ")
 
 
 def test_a_verdict_in_a_line_is_its_sentence(book):
@@ -144,7 +148,7 @@ def test_a_changed_lab_reaches_chapter_and_ledger(book):
     built = build(root)
     assert built.returncode == 0, built.stderr
     assert "and six more" in page(root, "book/01_demo").get_text()
-    assert len(page(root, "book/claims").select("tbody tr")) == 2
+    assert len(page(root, "book/claims").select("tbody tr")) == 3
 
 
 @pytest.mark.labs
@@ -200,6 +204,7 @@ for key in ("gap", "seeds", "other"):
     write(root / "notebooks/01_demo.ipynb", cells)
     write(root / "notebooks/02_other.ipynb", cells)
     (root / "book/01_demo.md").write_text("# Demo\n\nThe value is {glued}`gap`.\n")
+    (root / "book/A1_traps.md").write_text("# Nothing quoted\n")
     (root / "lthkit").mkdir()
     for value in ("41", "42"):
         (root / "lthkit/value.py").write_text(value)

@@ -252,6 +252,13 @@ def test_what_a_hand_has_broken_is_found_and_mended(tree, capsys, name, old, new
     assert mended(capsys, tree, [name]) == before
 
 
+def test_an_appendix_gets_its_install_cell_and_its_link(tree, capsys):
+    right = notebook([("markdown", TITLE.replace("01_a", "A1_b")), ("code", INSTALL)])
+    (tree / "notebooks/A1_b.ipynb").write_text(right.replace("A1_b", "01_a").replace("@v1.2.3", "@v1.2.2"))
+    after = mended(capsys, tree, ["notebooks/A1_b.ipynb"])
+    assert after["notebooks/A1_b.ipynb"].decode() == right
+
+
 def without(*numbers: int) -> str:
     return notebook([cell for n, cell in enumerate(CELLS) if n not in numbers])
 
@@ -332,7 +339,7 @@ def test_the_courses_own_labs_and_pages_come_back_byte_for_byte(tmp_path, capsys
     for path in tmp_path.glob("notebooks/*.ipynb"):
         name = f"notebooks/{path.name}"
         pairs = list(zip(before[name].splitlines(), there[name].splitlines(), strict=True))
-        asked = [task for task in other if task.chapter == int(path.name[:2])]
+        asked = [task for task in other if f"{task.chapter:02}" == path.name[:2]]
         assert sum(old != new for old, new in pairs) == 2 + 2 * len(asked)
     (tmp_path / "_config.yml").write_text(config)
     assert said(capsys, tmp_path, version=lthkit.__version__, tasks=tasks().values())[0] == 0

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
-CHAPTERS = sorted(ROOT.glob("book/[0-9][0-9]_*.md"))
+CHAPTERS = sorted(ROOT.glob("book/[0-9A][0-9]_*.md"))  # appendices, such as A1, come after them
 URL = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 MYST = {
     "a fence of colons": r"^:::",
@@ -106,7 +106,7 @@ def test_only_the_last_cell_of_a_lab_quotes(path):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_links_its_lab_below_its_title(path):
-    assert re.match(r"(\([\w-]+\)=\n)?# \d+ .+\n\n```\{lab-links\} \d+\n```\n", path.read_text())
+    assert re.match(r"(\([\w-]+\)=\n)?# (\d+|A\d) .+\n\n```\{lab-links\} \d+\n```\n", path.read_text())
 
 
 @of_every_lab
@@ -138,10 +138,10 @@ NAMED = r"`((?:book|lthkit|notebooks|tests|benchmarks|\.ci)/[\w./-]+|[A-Z_a-z]+\
 
 def test_contributing_names_files_and_tables_that_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    named = {
-        path: path.replace("NN_name", "[0-9][0-9]_*").replace("NN", "[0-9][0-9]") for path in re.findall(NAMED, text)
-    }
-    assert not [path for path, pattern in named.items() if not list(ROOT.glob(pattern))]
+    named = re.findall(NAMED, text)
+    for placeholder, pattern in (("NN_name", "[0-9][0-9]_*"), ("/AN_name", "/A[0-9]_*"), ("NN", "[0-9][0-9]")):
+        named = [path.replace(placeholder, pattern) for path in named]
+    assert not [path for path in named if not list(ROOT.glob(path))]
     tables = re.findall(rf"((?:`\w+`(?: or | and )?)+),?(?: both)? (?:of|in) {NAMED}", text)
     found = [(name, path) for names, path in tables for name in re.findall(r"`(\w+)`", names)]
     assert len(found) > 10

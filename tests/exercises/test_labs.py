@@ -18,7 +18,8 @@ from lthkit.exercises.judge import DONE
 from lthkit.exercises.task import Task, tasks
 
 ROOT = Path(__file__).parents[2]
-LABS = sorted(ROOT.glob("notebooks/*.ipynb"))
+LABS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
+APPENDICES = sorted(ROOT.glob("notebooks/A*.ipynb"))
 HEADINGS = {
     "predict": "Predict {id}: {title} ({difficulty}, {minutes} minutes)",
     "build": "Exercise {id}: {title} (build, {difficulty}, {minutes} minutes)",
@@ -60,6 +61,11 @@ def defined(source: str) -> dict[str, tuple[str, list[str]]]:
 def test_a_lab_checks_the_tasks_of_its_chapter_in_their_order(lab):
     assert [id for id, _ in places(lab)] == [task.id for task in tasks_of(lab)]
     assert tasks_of(lab)
+
+
+@pytest.mark.parametrize("lab", APPENDICES, ids=lambda lab: lab.stem)
+def test_an_appendix_asks_nothing(lab):
+    assert places(lab) == []
 
 
 def test_each_chapter_with_tasks_has_a_lab():

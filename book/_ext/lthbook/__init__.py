@@ -1,6 +1,6 @@
 """The book's own Sphinx extension: results and solutions of the labs on the pages, questions, formulas without a CDN.
 
-In a chapter `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `@01_y` after a key names another:
+On a page `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `@01_y` after a key names another:
 
     {glued}`key:.3f`   {glued}`key@01_y`
     ```{glued-figure} key      with :alt: (required), :name:, and the caption as content

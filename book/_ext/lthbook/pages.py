@@ -1,4 +1,4 @@
-"""The line under a chapter's title that leads to its lab, and the fold over its answer."""
+"""The line under a title of a chapter or an appendix that leads to its lab, and the fold over an answer."""
 
 from html import escape
 from pathlib import PurePosixPath

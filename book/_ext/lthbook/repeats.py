@@ -91,13 +91,14 @@ def run(root: Path, version: str, tasks: Iterable[Task], check: bool) -> int:
 
 def _texts(root: Path, address: Address, tasks: list[Task]) -> Iterator[tuple[Path, str]]:
     """Each file with the text it should have.  CITATION.cff comes last: it says which address was written before."""
-    labs = sorted(root.glob("notebooks/[0-9][0-9]_*.ipynb"))
-    if without := {task.chapter for task in tasks} - {int(path.name[:2]) for path in labs}:
-        raise Missing(f"notebooks/{min(without):02}_*.ipynb: there are tasks of this chapter, and no lab")
+    labs = sorted(root.glob("notebooks/*.ipynb"))
+    if without := {f"{task.chapter:02}" for task in tasks} - {path.name[:2] for path in labs}:
+        raise Missing(f"notebooks/{min(without)}_*.ipynb: there are tasks of this chapter, and no lab")
     citation = root / "CITATION.cff"
     before = _only(r"^repository-code: (\S+)$", _read(citation), "CITATION.cff", "line `repository-code:`")[1]
     for path in labs:
-        yield path, _lab(path, address, before, [task for task in tasks if task.chapter == int(path.name[:2])])
+        asked = [task for task in tasks if f"{task.chapter:02}" == path.name[:2]]  # none in an appendix such as A1
+        yield path, _lab(path, address, before, asked)
     for path in sorted([*root.glob("*.md"), *root.glob("book/*.md")]):
         yield path, _page(_read(path), address, before)
     text = _put(r"^version: .*$", f"version: {address.version}", _read(citation), "CITATION.cff", "line `version:`")

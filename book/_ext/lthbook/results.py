@@ -157,8 +157,9 @@ class FillIn(SphinxPostTransform):
                 page = shown.get((lab, key))
                 anchor = f"#{verdicts.anchor(key)}" if page else ""
                 uri = self.app.builder.get_relative_uri(self.env.docname, page or lab) + anchor
-                where = f"{'Chapter' if page else 'Lab'} {PurePosixPath(page or lab).name[:2]}"
-                rows.append((json.loads(output["data"][VERDICT]), uri, where))
+                number = PurePosixPath(page or lab).name[:2]
+                kind = "Lab" if not page else "Chapter" if number.isdecimal() else "Appendix"
+                rows.append((json.loads(output["data"][VERDICT]), uri, f"{kind} {number}"))
         return [raw(verdicts.ledger(rows))]
 
     def labs(self) -> list[str]:

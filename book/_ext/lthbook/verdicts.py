@@ -45,7 +45,7 @@ def card(key: str, verdict: dict) -> tuple[str, str]:
 
 
 def ledger(rows: list[tuple[dict, str, str]]) -> str:
-    """A table of (verdict, link, chapter).  The roles keep it a table for screen readers where CSS stacks its cells."""
+    """A table of (verdict, link, place).  The roles keep it a table for screen readers where CSS stacks its cells."""
     measured = sum(verdict["kind"] not in UNMEASURED for verdict, _, _ in rows)
     heads = ("Claim", "Verdict", "Evidence", "Where")
     html = [
