@@ -87,29 +87,25 @@ def _kill(process: subprocess.Popen) -> None:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LTHKIT_", "JUPYTER", "IPYTHON"))}
-    own = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "run",
-        "IPYTHONDIR": "ipy",
-    }
+    ours = ("LTHKIT_", "JUPYTER", "IPYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept["PYTHONUSERBASE"] = site.getuserbase()  # packages in the true home stay in reach
+    path = [str(Path(lthkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, path))  # this lthkit, and no other
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "run"}
+    folders |= {"IPYTHONDIR": "ipython", "HOME": "."}
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    path = [str(Path(lthkit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]  # the same lthkit
     return (
-        kept | {name: str(home / folder) for name, folder in own.items()} | dict.fromkeys(threads, str(THREADS))
-        | {"PYTHONPATH": os.pathsep.join(path), "HOME": str(home), "PYTHONUSERBASE": site.getuserbase(), "MPLBACKEND": "agg",
-           "TQDM_DISABLE": "1"}
+        kept | {name: str(home / folder) for name, folder in folders.items()}
+        | dict.fromkeys(threads, str(THREADS)) | {"MPLBACKEND": "agg", "TQDM_DISABLE": "1"}
     )  # fmt: skip
 
 
 def _commit() -> str | None:
-    """Of the git checkout that lthkit was imported from."""
-    here = Path(lthkit.__file__).parent
+    """Of the git checkout that lthkit was imported from: the last that touched it."""
+    command = ["git", "-C", Path(lthkit.__file__).parent, "log", "-1", "--format=%H", "--", "."]
     try:
-        done = subprocess.run(
-            ["git", "-C", here, "log", "-1", "--format=%H", "--", "."], capture_output=True, text=True
-        )
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() or None
