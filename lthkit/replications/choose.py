@@ -1,6 +1,5 @@
 """The learning rates of SGD, chosen once, by validation accuracy, on seeds that no record uses."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from lthkit import data, files, networks, supermask, training
+from lthkit.replications import records
 from lthkit.replications.tasks import RATES
 
 SEEDS = range(100, 105)
@@ -42,5 +42,5 @@ def choose_rates(folder: str | Path, progress: bool = False) -> dict:
     found |= {"data": repr(digits), "network": network.name, "seeds": list(SEEDS), "optimizer": "sgd, momentum 0.9"}
     found["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     Path(folder).mkdir(parents=True, exist_ok=True)
-    files.write_text(Path(folder, RATES), json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    files.write_text(Path(folder, RATES), records.text(found))
     return found
