@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -49,9 +48,11 @@ def grade(
 @app.command()
 def replicate(
     lab: Annotated[
-        Sequence[str], typer.Option(help="The number of a lab, as in 06; may be repeated. All by default.")
-    ] = (),
-    setting: Annotated[Sequence[str], typer.Option(help="A setting's name; may be repeated. All by default.")] = (),
+        list[str] | None, typer.Option(help="The number of a lab, as in 06; may be repeated. All by default.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A setting's name; may be repeated. All by default.")
+    ] = None,
     scheduler: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Of a Dask scheduler, as in tcp://10.0.0.1:8786.")
     ] = "",
@@ -71,7 +72,7 @@ def replicate(
     from lthkit import replications
     from lthkit.replications import show
 
-    here = Path("notebooks")
+    here, lab, setting = Path("notebooks"), lab or [], setting or []
     try:
         if choose_rates:
             found = replications.choose_rates(out, progress=True)
