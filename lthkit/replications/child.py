@@ -1,6 +1,6 @@
 """A script: runs a lab in a process of its own, and is its kernel.  Imports nothing of lthkit.
 
-`child.py run PARENT` reads a job {notebook, runs, mime} from its input and writes {"verdicts": [{key: text} of each
+`child.py run PARENT` reads a job {notebook, runs, mimes} from its input and writes {kind: [{key: text} of each
 run]} or {"error": …} to its output, in JSON.  `child.py kernel -f FILE` is the kernel.  Both die with their parents.
 """
 
@@ -27,11 +27,11 @@ def follow(parent: int) -> None:
 
 
 def run(job: dict) -> dict:
-    """The verdicts of each run, as text, or what went wrong."""
+    """What each run quotes of each kind, as text, or what went wrong."""
     import nbformat
     import papermill
 
-    found = []
+    found = {kind: [] for kind in job["mimes"]}
     for given in job["runs"]:
         notebook = nbformat.reads(job["notebook"], as_version=4)
         try:
@@ -44,9 +44,10 @@ def run(job: dict) -> dict:
         except Exception as error:  # noqa: BLE001 (of many kinds: a dead kernel among them)
             return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
         outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
-        quoted = [output for output in outputs if job["mime"] in output.get("data", {})]
-        found.append({out["metadata"]["scrapbook"]["name"]: out["data"][job["mime"]] for out in quoted})
-    return {"verdicts": found}
+        for kind, mime in job["mimes"].items():
+            quoted = [output for output in outputs if mime in output.get("data", {})]
+            found[kind].append({out["metadata"]["scrapbook"]["name"]: out["data"][mime] for out in quoted})
+    return found
 
 
 def code_cell(notebook, source: str) -> int | str:

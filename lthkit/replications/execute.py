@@ -15,11 +15,12 @@ from pathlib import Path
 
 import lthkit
 from lthkit import files
-from lthkit.lab import PREFIX, VERDICT
+from lthkit.lab import PREFIX, TABLE, VERDICT
 
 LIMIT = 3600  # seconds of a task
 CHILD = Path(__file__).with_name("child.py")
 THREADS = 1
+MIMES = {"verdicts": VERDICT, "tables": TABLE}  # what a record takes of what a lab quotes
 _running: set[subprocess.Popen] = set()
 
 
@@ -27,10 +28,11 @@ def execute(notebook: str, runs: list[dict]) -> dict:
     """Run a lab, given as text, once with each of `runs`, in a process of its own.
 
     Its home is an empty temporary folder: nothing that a reader stored counts.
-    Returns {"verdicts": [{key: Verdict.to_dict()} of each run], …} with facts about the machine, or {"error": a line}.
+    Returns {"verdicts": [{key: Verdict.to_dict()} of each run], "tables": [{key: {column: values}} of each run], …} with
+    facts about the machine, or {"error": a line}.
     """
     began = time.monotonic()
-    job = {"notebook": notebook, "runs": runs, "mime": PREFIX + VERDICT}
+    job = {"notebook": notebook, "runs": runs, "mimes": {kind: PREFIX + mime for kind, mime in MIMES.items()}}
     try:
         with tempfile.TemporaryDirectory(prefix="lthkit-", ignore_cleanup_errors=True) as home:
             outcome = _answer(job, Path(home))
@@ -38,8 +40,8 @@ def execute(notebook: str, runs: list[dict]) -> dict:
         outcome = {"error": str(error)}
     if "error" in outcome:
         return outcome
-    found = [{key: json.loads(text) for key, text in run.items()} for run in outcome["verdicts"]]
-    return {"verdicts": found, "seconds": round(time.monotonic() - began, 1), **facts()}
+    found = {k: [{key: json.loads(text) for key, text in run.items()} for run in outcome[k]] for k in MIMES}
+    return {**found, "seconds": round(time.monotonic() - began, 1), **facts()}
 
 
 def stop() -> None:

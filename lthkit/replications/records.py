@@ -1,6 +1,7 @@
 """Records: what a lab found in a setting, one small JSON file each.
 
-`parameters` are those given to each run, `defaults` those of the lab; `verdicts` {key: `Verdict.to_dict()`}.
+`parameters` are those given to each run, `defaults` those of the lab; `verdicts` {key: `Verdict.to_dict()`}; `tables`
+{key: {column: values}}, what else a lab quotes as a DataFrame.
 """
 
 import json
@@ -15,8 +16,8 @@ from lthkit.report import Verdict
 
 DIGITS = 6
 FIELDS = {
-    "lab": str, "setting": str, "defaults": dict, "parameters": list, "verdicts": dict, "versions": dict,
-    "commit": str | None, "processor": str, "threads": int, "seconds": int | float, "date": str, "hash": str,
+    "lab": str, "setting": str, "defaults": dict, "parameters": list, "verdicts": dict, "tables": dict,
+    "versions": dict, "commit": str | None, "processor": str, "threads": int, "seconds": int | float, "date": str, "hash": str,
 }  # fmt: skip
 
 
@@ -110,6 +111,14 @@ def merge(found: Sequence[Mapping[str, Mapping]]) -> dict[str, dict]:
             raise ValueError(f"{key} is missing in runs {missing} of {len(found)}")
         merged[key] = _merged(key, [Verdict.from_dict(run[key]) for run in found]).to_dict()
     return merged
+
+
+def joined(found: Sequence[Mapping[str, Mapping[str, list]]]) -> dict[str, dict[str, list]]:
+    """The tables of several runs, one below the other."""
+    return {
+        key: {column: [value for run in found for value in run[key][column]] for column in table}
+        for key, table in found[0].items()
+    }
 
 
 def _merged(key: str, runs: list[Verdict]) -> Verdict:

@@ -150,6 +150,6 @@ def _record(task: Task, given: list[dict], outcome: dict) -> dict:
     takes = {name: value for name, value in task.lab.defaults.items() if name != "root"}
     return {
         "lab": task.lab.name, "setting": task.setting, "defaults": takes, "parameters": given,
-        "verdicts": records.merge(outcome.pop("verdicts")), "hash": task.lab.hash(given),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"), **outcome,
+        "verdicts": records.merge(outcome.pop("verdicts")), "tables": records.joined(outcome.pop("tables")),
+        "hash": task.lab.hash(given), "date": datetime.now(UTC).isoformat(timespec="seconds"), **outcome,
     }  # fmt: skip
