@@ -28,8 +28,8 @@ def execute(notebook: str, runs: list[dict]) -> dict:
     """Run a lab, given as text, once with each of `runs`, in a process of its own.
 
     Its home is an empty temporary folder: nothing that a reader stored counts.
-    Returns {"verdicts": [{key: Verdict.to_dict()} of each run], "tables": [{key: {column: values}} of each run], …} with
-    facts about the machine, or {"error": a line}.
+    Returns {"verdicts": [{key: Verdict.to_dict()} of each run], "tables": [{key: {column: values}} of each run], …}
+    with facts about the machine, or {"error": a line}.
     """
     began = time.monotonic()
     job = {"notebook": notebook, "runs": runs, "mimes": {kind: PREFIX + mime for kind, mime in MIMES.items()}}

@@ -17,7 +17,8 @@ from lthkit.report import Verdict
 DIGITS = 6
 FIELDS = {
     "lab": str, "setting": str, "defaults": dict, "parameters": list, "verdicts": dict, "tables": dict,
-    "versions": dict, "commit": str | None, "processor": str, "threads": int, "seconds": int | float, "date": str, "hash": str,
+    "versions": dict, "commit": str | None, "processor": str, "threads": int, "seconds": int | float, "date": str,
+    "hash": str,
 }  # fmt: skip
 
 
