@@ -7,6 +7,7 @@ from io import BytesIO
 
 PREFIX = "application/papermill.record/"  # no viewer draws such a type, so nothing shows below the cell
 VERDICT = "application/vnd.lthkit.verdict+json"
+TABLE = "application/vnd.lthkit.table+json"
 FIELDS = {"kind", "status", "claim", "scope", "sentence", "interval", "n", "source", "differences"}
 
 
@@ -14,7 +15,8 @@ def quote(**values) -> None:
     """Store what the book's pages quote from a lab: one call at its end, each value under its name.
 
     Shows nothing; outside a notebook it only checks.
-    values: numbers, texts or bools (also NumPy or torch scalars), matplotlib figures, `Verdict`s.
+    values: numbers, texts or bools (also NumPy or torch scalars), matplotlib figures, `Verdict`s; a small DataFrame is
+        what a recorded replication keeps for a figure of its own.
     Raises ValueError for a name with anything but a-z, 0-9 and _, and TypeError for any other value.
     """
     for key, value in values.items():
@@ -39,8 +41,10 @@ def _bundle(key: str, value) -> tuple[dict, dict]:
         return {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"width": width // 2}}
     if hasattr(value, "to_dict") and FIELDS <= set(fields := value.to_dict()):
         return {VERDICT: json.dumps(fields), "text/plain": repr(fields["sentence"])}, {}
+    if hasattr(value, "columns"):
+        return {TABLE: json.dumps(value.to_dict("list"), default=lambda scalar: scalar.item())}, {}
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float | str):
-        raise TypeError(f"cannot quote {key!r}: {type(value).__name__} is no number, text, figure or verdict")
+        raise TypeError(f"cannot quote {key!r}: {type(value).__name__} is no number, text, figure, table or verdict")
     return {"text/plain": repr(value)}, {}

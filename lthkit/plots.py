@@ -111,6 +111,27 @@ def curves(
     return fig
 
 
+def leads(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figure:
+    """A line for each pair of arms: its mean lead against the epochs of training.  The band is the 95 % interval.
+
+    table: a row per (pair, epochs, seed), with the column `lead`.
+    """
+    points = summary(table, "lead", by=("pair", "epochs"))
+    with plt.rc_context(STYLE):
+        fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
+        for i, pair in enumerate(dict.fromkeys(points.pair)):
+            line = points[points.pair == pair].sort_values("epochs")
+            _line(ax, line.epochs, line, of("lead").scale, i, pair)
+        ticks = sorted(points.epochs.unique())
+        ax.axhline(0, color="black", linewidth=1)
+        ax.set(xscale="log", xlabel="epochs of training", ylabel=of("lead").label, title=title)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.legend()
+    return fig
+
+
 def _line(ax: Axes, x, line: pd.DataFrame, scale: float, i: int, label: str, markevery: int = 1) -> None:
     """The i-th line of a figure: mean, low and high of `summary`, over x."""
     style = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "linestyle": DASHES[i % 7], "markevery": markevery}

@@ -527,6 +527,10 @@ KNOWN = {  # (module, call): what is no file of ours
     ("checkpoints.py", "mkdir"),  # an empty folder, which a caller may have made as well
     ("exercises/grade.py", "mkdir"),
     ("exercises/grade.py", "TemporaryDirectory"),
+    ("replications/choose.py", "mkdir"),  # the folder of the records
+    ("replications/execute.py", "TemporaryDirectory"),
+    ("replications/execute.py", "mkdir"),
+    ("replications/runner.py", "mkdir"),
     ("lab.py", "savefig"),  # into memory
 }
 

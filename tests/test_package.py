@@ -34,7 +34,7 @@ def python(code: str) -> str:
 
 
 def test_importing_lthkit_is_light_and_plots_come_when_asked_for():
-    heavy = ["torchvision", "matplotlib", "IPython", "dask", "sklearn"]
+    heavy = ["torchvision", "matplotlib", "IPython", "dask", "distributed", "papermill", "sklearn"]
     loaded = f"print([name for name in {heavy} if name in sys.modules])"
     said = python(f"import sys, lthkit; {loaded}; lthkit.plots.curves; {loaded}")
     assert said.splitlines() == ["[]", "['matplotlib']"]
@@ -58,7 +58,7 @@ actions criteria checkpoints
 training
 lottery report
 supermask plots lab
-exercises
+exercises replications
 cli
 """
 

@@ -5,7 +5,7 @@ show is an illustration, with an ordinary 95 % interval; what holds is decided b
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Real
 
@@ -49,16 +49,41 @@ def compare(
         raise ValueError(f"effect must be above 0, got {effect}: the smallest difference that matters")
     _check_confidence(confidence)
     difference = paired(table, column, by, better, than, at_round)
-    n, mean = len(difference), float(difference.mean())
-    error = max(float(difference.std(ddof=1)), smallest_step(table[column]) / math.sqrt(6)) / math.sqrt(n)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
-    shown = Verdict(
-        kind, LIVE["undecided"], claim, scope, source, column, better, than, margin, effect, n,
-        mean, mean - half, mean + half, confidence, {f"{better} − {than}": difference.to_dict()},
+    asked = Verdict(
+        kind, LIVE["undecided"], claim, scope, source, column, better, than, margin, effect, confidence=confidence,
+        step=smallest_step(table[column]),
     )  # fmt: skip
+    return again(asked, {f"{better} − {than}": difference.to_dict()})
+
+
+def again(verdict: Verdict, differences: Mapping[str, Mapping[int | str, float]]) -> Verdict:
+    """The live look at the same claim, from other differences {pair: {seed: difference}}.
+
+    Raises ValueError for a claim that is not measured.
+    """
+    if not verdict.measured:
+        raise ValueError(f"{verdict.claim!r} is not measured: its kind is {verdict.kind}")
+    return _together([_look(verdict, pair, by_seed) for pair, by_seed in differences.items()])
+
+
+def _look(verdict: Verdict, pair: str, by_seed: Mapping[int | str, float]) -> Verdict:
+    difference = pd.Series(dict(by_seed), dtype=float)
+    n, mean = len(difference), float(difference.mean())
+    error = max(float(difference.std(ddof=1)), verdict.step / math.sqrt(6)) / math.sqrt(n)
+    half = float(stats.t.ppf((1 + verdict.confidence) / 2, n - 1)) * error
+    low, high = mean - half, mean + half
+    shown = replace(verdict, n=n, difference=mean, low=low, high=high, differences={pair: dict(by_seed)})
     inside = _room(shown)
     status = "holds" if inside > 0 else "contradicted" if _room(shown, outside=True) > 0 else "undecided"
     return replace(shown, status=LIVE[status])
+
+
+def _together(looks: list[Verdict]) -> Verdict:
+    """Of a claim about each of several pairs, the numbers of the weakest."""
+    statuses = {look.status for look in looks}
+    status = next((s for s in (LIVE["contradicted"], LIVE["undecided"]) if s in statuses), LIVE["holds"])
+    weakest = min((look for look in looks if look.status == status), key=_room)
+    return replace(weakest, differences={pair: found for look in looks for pair, found in look.differences.items()})
 
 
 def _room(verdict: Verdict, outside: bool = False) -> float:
@@ -81,13 +106,10 @@ def every(verdicts: Iterable[Verdict], claim: str, **words: str) -> Verdict:
     shared = {(v.kind, v.column, v.margin, v.effect, v.confidence) for v in verdicts}
     if len(shared) != 1 or not verdicts[0].measured:
         raise ValueError(f"pairs must share kind, column, margin, effect and confidence, got {sorted(shared, key=str)}")
-    differences = {pair: values for verdict in verdicts for pair, values in verdict.differences.items()}
-    if len(differences) != len(verdicts):
-        raise ValueError(f"{len(verdicts)} comparisons of {len(differences)} pairs: each pair once")
-    statuses = {verdict.status for verdict in verdicts}
-    status = next((s for s in (LIVE["contradicted"], LIVE["undecided"]) if s in statuses), LIVE["holds"])
-    weakest = min((v for v in verdicts if v.status == status), key=_room)
-    return replace(weakest, claim=claim, differences=differences, **words)
+    together = _together(verdicts)
+    if len(together.differences) != len(verdicts):
+        raise ValueError(f"{len(verdicts)} comparisons of {len(together.differences)} pairs: each pair once")
+    return replace(together, claim=claim, **words)
 
 
 def fact(statement: str, observed: bool, scope: str = "", source: str = "", kind: str = "exact") -> Verdict:

@@ -20,6 +20,7 @@ class Verdict:
         about several pairs those of the weakest.
     effect: the smallest difference beyond the margin that matters.
     differences: {pair: {seed: difference}}, what the claim rests on.
+    step: the smallest difference between two values of the column, to which they are rounded.
     p, needed: of a decision: Holm's adjusted p; where it is undecided, how many seeds would find `effect` (fewer than
         n where the seeds were enough and the difference is smaller than that).
     """
@@ -42,6 +43,7 @@ class Verdict:
     differences: Mapping[str, Mapping[int | str, float]] = field(default_factory=dict)
     p: float | None = None
     needed: int | None = None
+    step: float = 0.0
 
     @property
     def measured(self) -> bool:
