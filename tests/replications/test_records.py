@@ -18,7 +18,11 @@ from .course import JUDGED, PARAMETERS, course, lab
 
 def looked(seeds, scope="digits, split 1, 5 seeds") -> report.Verdict:
     rng = np.random.default_rng(list(seeds))
-    rows = [{"arm": a, "seed": s, "test_accuracy": round(400 * v) / 400} for a in "ab" for s, v in zip(seeds, rng.random(len(seeds)), strict=True)]  # noqa: E501
+    rows = [
+        {"arm": a, "seed": s, "test_accuracy": round(400 * v) / 400}
+        for a in "ab"
+        for s, v in zip(seeds, rng.random(len(seeds)), strict=True)
+    ]
     return report.compare(pd.DataFrame(rows), "test_accuracy", "arm", "a", "b", claim="A beats b", scope=scope)
 
 
