@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -133,3 +134,17 @@ def test_stale_records_are_listed(committed):
         assert notebook.exists(), f"{one['lab']} has a record and is no lab"
         if replications.stale(one, notebook):
             warnings.warn(f"{one['lab']}, {one['setting']}: stale, {replications.age(one)} days old", stacklevel=1)
+
+
+def test_a_look_again_at_the_same_differences_is_the_same_look():
+    one = looked(range(12))
+    assert report.again(one, one.differences) == one
+    both = report.every(
+        [one, replace(one, differences={"a − c": {1: 0.5, 2: -0.5, 3: 0.0}})], claim="Both", better="each"
+    )
+    other = report.again(both, {"a − b": {1: 0.3, 2: 0.3, 3: 0.3}, "a − c": {1: -0.3, 2: -0.3, 3: -0.3}})
+    assert (other.status, other.difference, other.better, other.n) == ("disagrees", -0.3, "each", 3)
+    half = 4.302653 * one.step / 6**0.5 / 3**0.5  # equal to the image: the spread of rounding
+    assert other.high - other.difference == pytest.approx(half, rel=1e-6)
+    with pytest.raises(ValueError, match="is not measured: its kind is exact"):
+        report.again(report.fact("It is", True), one.differences)
