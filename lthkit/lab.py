@@ -7,7 +7,7 @@ from io import BytesIO
 
 PREFIX = "application/papermill.record/"  # no viewer draws such a type, so nothing shows below the cell
 VERDICT = "application/vnd.lthkit.verdict+json"
-FIELDS = {"kind", "status", "claim", "scope", "sentence", "interval", "p", "n", "source"}
+FIELDS = {"kind", "status", "claim", "scope", "sentence", "interval", "n", "source", "differences"}
 
 
 def quote(**values) -> None:
@@ -38,8 +38,7 @@ def _bundle(key: str, value) -> tuple[dict, dict]:
         width = int.from_bytes(png.getvalue()[16:20])  # pixels, from the PNG header
         return {"image/png": b64encode(png.getvalue()).decode()}, {"image/png": {"width": width // 2}}
     if hasattr(value, "to_dict") and FIELDS <= set(fields := value.to_dict()):
-        text = json.dumps(fields, default=lambda scalar: scalar.item())
-        return {VERDICT: text, "text/plain": repr(fields["sentence"])}, {}
+        return {VERDICT: json.dumps(fields), "text/plain": repr(fields["sentence"])}, {}
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if not isinstance(value, int | float | str):

@@ -92,4 +92,4 @@ def test_a_column_can_be_added(monkeypatch):
     added = Column("batches", " batches", digits=0, better="earlier", worse="later", less_is_better=True)
     monkeypatch.setitem(columns.COLUMNS, "batches", added)
     verdict = compare(rows, "batches", "arm", "a", "b")
-    assert (verdict.status, verdict.sentence) == ("holds", "A is earlier than b: −4 batches (−6 to −2), 4 seeds.")
+    assert (verdict.status, verdict.sentence) == ("agrees", "A is earlier than b: −4 batches (−5 to −3), 4 seeds.")

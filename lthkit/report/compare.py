@@ -41,8 +41,8 @@ def compare(
         raise ValueError(f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
     if kind == "equivalent" and not margin > 0:
         raise ValueError(f"kind='equivalent' needs a margin above 0, got {margin}: say which difference would matter")
-    if not margin >= 0:
-        raise ValueError(f"margin must not be negative, got {margin}")
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin must be a number and not negative, got {margin}")
     if effect is None and columns.of(column).unit == " points":
         effect = 0.01
     if effect is not None and not effect > 0:
@@ -87,7 +87,7 @@ def _together(looks: list[Verdict]) -> Verdict:
 
 
 def _room(verdict: Verdict, outside: bool = False) -> float:
-    """How far the whole interval lies on the claim's side of its margin, or on the other; negative where it does not."""
+    """How far inside the margin the whole interval lies, or how far outside; negative where some of it does not."""
     low, high, margin = verdict.low, verdict.high, verdict.margin
     if verdict.kind == "better":
         if columns.of(verdict.column).less_is_better:
@@ -99,7 +99,7 @@ def _room(verdict: Verdict, outside: bool = False) -> float:
 def every(verdicts: Iterable[Verdict], claim: str, **words: str) -> Verdict:
     """A claim about each of several pairs: the data agree if they do for every pair, disagree if they do for one.
 
-    Its numbers are those of the weakest pair.  words: other texts of the badge, as better="each of the three".
+    Its numbers are those of the pair that speaks for it least.  words: other texts, as better="each of the three".
     Raises ValueError unless the pairs share column, kind, margin, effect and confidence, and differ in their arms.
     """
     verdicts = list(verdicts)

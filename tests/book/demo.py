@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import yaml
 
 from lthkit import lab
+from lthkit.report import Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,24 +58,13 @@ check("1.0",
 check('1.4', ...)"""
 
 
-@dataclass
-class Verdict:
-    claim: str = "Rewinding beats re-initialising <at 3 %>"
-    kind: str = "better"
-    status: str = "holds"
-    scope: str = "digits, LeNet-300-100"
-    sentence: str = "Rewinding is better: +13.1 points (11.0 to 15.2), 10 seeds."
-    interval: str | None = "+13.1 points (11.0 to 15.2)"
-    p: float | None = 0.004
-    n: int | None = 10
-    source: str = "a paper"
-    confidence: float = 0.99875
-
-    to_dict = asdict
-
-
-EXACT = Verdict("A mask has the weight's shape", "exact", interval=None, p=None, n=None)
-DOUBTFUL = Verdict("Tickets stop sooner", status="undecided", p=0.03)
+WINS = Verdict(
+    "better", "agrees", "Rewinding beats re-initialising <at 3 %>", "digits, LeNet-300-100", "a paper",
+    "test_accuracy", "rewinding", "re-initialising", n=10, difference=0.131, low=0.11, high=0.152, confidence=0.95,
+)  # fmt: skip
+EXACT = Verdict("exact", "holds", "A mask has the weight's shape")
+SEEN = Verdict("observed", "contradicted", "Layers empty in none of ten seeds", "digits")
+DOUBTFUL = replace(WINS, claim="Tickets stop sooner", status="too close to call", low=-0.01)
 
 
 def notebook(path: Path, glued: dict, source: str = "1 + 1") -> None:
@@ -105,7 +95,7 @@ def figure(slope: float = 1.0):
     return fig
 
 
-GLUED = {"gap": 13.125, "seeds": 10, "line": figure(), "rewind_wins": Verdict()}
+GLUED = {"gap": 13.125, "seeds": 10, "line": figure(), "rewind_wins": WINS}
 
 
 def lay_out(root: Path, execute: str = "off") -> Path:
@@ -133,7 +123,7 @@ def lay_out(root: Path, execute: str = "off") -> Path:
     (root / "book/01_demo.md").write_text(CHAPTER)
     (root / "book/claims.md").write_text("# Claims\n\n```{claims}\n```\n")
     notebook(root / "notebooks/01_demo.ipynb", GLUED, CHECKS)
-    notebook(root / "notebooks/02_other.ipynb", {"other": "five", "exact": EXACT, "sooner": DOUBTFUL})
+    notebook(root / "notebooks/02_other.ipynb", {"other": "five", "exact": EXACT, "seen": SEEN, "sooner": DOUBTFUL})
     return root
 
 

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 
 import demo
 import numpy as np
@@ -58,9 +59,9 @@ def test_a_figure_is_stored_with_twice_its_pixels(shell):
 
 
 def test_a_verdict_is_stored_as_json(shell):
-    data, _ = glued(demo.Verdict(p=np.float32(0.5), n=np.int64(10)))
-    assert json.loads(data[lab.VERDICT])["p"] == 0.5
-    assert json.loads(data[lab.VERDICT])["n"] == 10
+    data, _ = glued(replace(demo.WINS, margin=np.float32(0.5), n=np.int64(10), differences={"a − b": {7: 0.25}}))
+    stored = json.loads(data[lab.VERDICT])
+    assert (stored["margin"], stored["n"], stored["differences"]) == (0.5, 10, {"a − b": {"7": 0.25}})
 
 
 @pytest.mark.parametrize("value", [[1], None, np.ones(1), torch.ones(2), pd.DataFrame({"a": [1]}), 1j])

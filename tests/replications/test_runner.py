@@ -260,7 +260,7 @@ def test_the_list(tiny, quick):
     shown = {(name, setting): state for name, setting, state in lines}
     assert len(shown) == 3 * 7
     assert re.fullmatch(r"done, \d{4} days old, 0\.2 min", shown["06_x", "live"])
-    assert shown["06_x", "mnist"] == "to do, 0.6 min" and shown["07_y", "live"] == "to do"
+    assert shown["06_x", "mnist"] == "to do, 2.0 min" and shown["07_y", "live"] == "to do"
     assert shown["00_ticket_in_ten_minutes", "long"].startswith("exempt: The start page")
     course(tiny, _06_x=lab(judged=JUDGED + "# new"))
     assert "stale, 0 days old, 0.2 min" in replicate("--list", "--lab", "06", "--setting", "long").stdout
