@@ -85,12 +85,12 @@ def test_runs_are_merged_as_if_they_were_one():
     found = [{"k": run.to_dict(), "f": fact.to_dict()} for run, fact in zip(runs, facts, strict=True)]
     merged = {key: report.Verdict.from_dict(one) for key, one in replications.merge(found).items()}
     assert merged["f"].status == "contradicted" and replications.merge(found[:1]) == found[0]
-    together = {seed: value for run in runs for seed, value in run.differences["a − b"].items()}
+    together = {str(seed): value for run in runs for seed, value in run.differences["a − b"].items()}
     assert merged["k"].differences == {"a − b": together} and merged["k"].n == 20
     assert merged["k"].scope == "digits, split 1 / split 2 / split 3 / split 4, 5 seeds"
     mean, low, high = report.interval(list(together.values()))
     assert (merged["k"].difference, merged["k"].low, merged["k"].high) == pytest.approx((mean, low, high))
-    with pytest.raises(ValueError, match=r"seeds \[0, 1, 2, 3, 4\] ran twice"):
+    with pytest.raises(ValueError, match=r"seeds .*4.* ran twice"):
         replications.merge([found[0], found[0]])
     with pytest.raises(ValueError, match=r"k is missing in runs \[2\] of 2"):
         replications.merge([found[0], {"f": found[1]["f"]}])

@@ -281,7 +281,7 @@ def test_the_canary_names_labs_that_moved(tiny, quick, monkeypatch):
     assert replicate("--setting=live").exit_code == 0
     assert (replicate("--canary").exit_code, [runs for _, runs in quick[3:]]) == (
         0,
-        3 * [[{"seeds": [0, 1, 2], **where(tiny)}]],
+        3 * [[where(tiny)]],
     )
     other = replications.find("found", "07_y", "live")
     other["verdicts"]["k"]["differences"]["a − b"]["1"] += 0.0025
@@ -295,16 +295,18 @@ def where(folder) -> dict:
 
 
 def test_the_canary_compares_seed_by_seed_and_no_times():
-    old = {"k": verdict(range(10)), "time": verdict(range(10), column="seconds")}
+    fact = {"kind": "observed", "status": "holds", "claim": "It is so"}
+    old = {"k": verdict(range(3)), "time": verdict(range(3), column="seconds"), "fact": fact}
     new = {"k": verdict(range(3)), "time": verdict(range(3), column="seconds", differences={"a − b": {"0": 9.0}})}
-    assert moved.differs(old, new) == []
+    assert moved.differs(old, new | {"fact": fact}) == []
+    new["fact"] = fact | {"status": "contradicted"}
     new["k"]["differences"]["a − b"]["2"] += 0.9 * moved.TOLERANCE
-    assert moved.differs(old, new) == []
+    assert moved.differs(old, new) == ["fact is contradicted, with 0 differences: it was holds, with 0"]
     new["k"]["differences"]["a − b"]["2"] += 0.2 * moved.TOLERANCE
-    assert moved.differs(old, new) == ["k moved by up to 0.11 points in a seed"]
+    assert moved.differs(old, new | {"fact": fact}) == ["k moved by up to 0.11 points in a seed"]
     new["k"]["differences"] = {"a − b": {"77": 0.02}}
-    assert moved.differs(old, new) == ["k moved by up to nan points in a seed"]
-    assert moved.differs(old, {}) == ["k is new, or gone", "time is new, or gone"]
+    assert moved.differs(old, new)[1:] == ["k is agrees, with 1 differences: it was agrees, with 3"]
+    assert moved.differs(old, {}) == [f"{key} is new, or gone" for key in ("fact", "k", "time")]
 
 
 def test_lthkit_data_answers_whether_it_is_what_was_published(tmp_path, monkeypatch):
