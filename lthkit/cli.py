@@ -61,7 +61,7 @@ def replicate(
     out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path("book/results/replications"),
     list_them: Annotated[bool, typer.Option("--list", help="List what is done and what is to do.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Print what was found, to paste into an issue.")] = False,
-    canary: Annotated[bool, typer.Option("--canary", help="Which labs moved? Three seeds of each.")] = False,
+    canary: Annotated[bool, typer.Option("--canary", help="Run live looks again: which labs moved?")] = False,
     choose_rates: Annotated[bool, typer.Option("--choose-rates", help="Choose the learning rates for SGD.")] = False,
 ) -> None:
     """Run labs of the course again: on fresh seeds, other splits, SGD, longer, and on other data.

@@ -60,7 +60,6 @@ def work(
     """Run tasks, a line for each that failed: live looks first, then fresh seeds, of others the cheapest first."""
     todo, running, failed = list(todo), {}, []
     where = {"root": str(Path(root).absolute())}
-    bar = tqdm(total=len(todo), unit="task", disable=not progress)
 
     def fail(task: Task, why: object) -> None:
         failed.append(f"{task.lab.name}, {task.setting}: {why}")
@@ -68,7 +67,10 @@ def work(
         if progress:
             bar.write(failed[-1])
 
-    with bar, _pool(scheduler, workers) as (executor, slots):
+    with (
+        _pool(scheduler, workers) as (executor, slots),
+        tqdm(total=len(todo), unit="task", disable=not progress) as bar,
+    ):
         while todo or running:
             while len(running) < slots() and (task := _next(todo, [task for task, _ in running.values()])):
                 todo.remove(task)
