@@ -51,6 +51,7 @@ PREDICT = Task(
     reveals=(
         "lead",
         "gradient_beats_magnitude",
+        "gradient_ends_better",
         "no_single_best",
         "magnitude_at_8",
         "gradient_at_8",
