@@ -30,6 +30,7 @@ PREDICT = Task(
     answer=5,
     reveals=(
         "lead",
+        "learning",
         "ticket_beats_control",
         "accuracy_rewind",
         "accuracy_control",
