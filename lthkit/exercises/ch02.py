@@ -34,7 +34,6 @@ PREDICT = Task(
         "ticket_beats_control",
         "accuracy_rewind",
         "accuracy_control",
-        "accuracy_reinit_arm",
         "reinit_strategy",
     ),
 )
