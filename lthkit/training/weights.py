@@ -20,8 +20,8 @@ class Weights:
     """Parameters, trained; weights that the masks prune stay where they are.
 
     start: effective parameters {name: [R, …]}.  All that is trained lies in one flat buffer, as do gradients and masks.
-    Where few weights are left, pruned ones are in none of them: `alive` holds the masks then, else nothing, `trained`
-    the weights that are left, and `params` are brought up to date before they are read.
+    Where few weights are left, pruned ones lie in none of them: `alive` holds the masks then, and is empty elsewhere.
+    `params` are those of the whole network, for all who read them.
     """
 
     def __init__(self, network: Network, data: Dataset, start: Params, masks: Masks | None, settings: Settings):
