@@ -233,7 +233,6 @@ OTHERS = {
     "another schedule": ({"schedule": "one_shot"}, "arms"),
     "other arms": ({"arms": ARMS}, "arms"),
     "another rate": ({"rate": 0.3}, "rate"),
-    "few weights": {"rounds": 4},
     "rates by layer": ({"rate": {"fc1.weight": 0.4, "fc2.weight": 0.4, "fc3.weight": 0.2}}, "rate"),
     "another rewind point": ({"rewind_to": 1}, "rewind_to"),
     "another learning rate": ({"lr": 0.02}, "settings"),
