@@ -83,7 +83,7 @@ def test_a_lab_runs_in_its_settings_and_leaves_records(tiny, monkeypatch):
         sorted(seeds["split"]) == [str(n) for n in range(2000, 2020)] and found["split"]["verdicts"]["one"]["n"] == 20
     )
     assert found["long"]["verdicts"]["one"]["scope"] == "digits, split 0, 10 epochs"
-    assert 50 <= len(seeds["fresh"]) <= 200 and seeds["fresh"][0] == "1000"
+    assert 50 <= len(seeds["fresh"]) <= 200 and seeds["fresh"][0] == "10000"
     assert sorted(os.listdir(tiny)) == ["found", "notebooks"]
     # Nothing runs twice, and a changed lab runs again.
     before = comparable(tiny / "found")
@@ -141,7 +141,7 @@ def test_live_looks_run_first_then_fresh_seeds_then_the_cheapest(tiny, quick):
     asked = [f"--setting={name}" for name in ("split", "fresh", "live")]
     assert replicate(*asked, "--workers", "1").exit_code == 0
     kinds = [(n, len(runs), runs[0].get("seeds", [0])[0]) for n, runs in quick]
-    assert kinds == [(2, 1, 0), (3, 1, 0), (2, 1, 1000), (3, 1, 1000), (3, 4, 2000), (2, 4, 2000)]
+    assert kinds == [(2, 1, 0), (3, 1, 0), (2, 1, 10000), (3, 1, 10000), (3, 4, 2000), (2, 4, 2000)]
 
 
 def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
