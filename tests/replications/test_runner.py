@@ -215,6 +215,16 @@ def test_what_stops_all_is_one_line(arguments, says, tiny):
     assert not [*(tiny / "found").glob("*")]
 
 
+def test_a_scheduler_without_workers(tiny):
+    import distributed
+
+    empty = {"n_workers": 0, "processes": False, "protocol": "tcp://", "dashboard_address": None}
+    with distributed.LocalCluster(**empty) as cluster:
+        done = replicate("--setting=live", "--scheduler", cluster.scheduler_address)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.strip() == f"the Dask scheduler at {cluster.scheduler_address} has no worker"
+
+
 def test_a_folder_without_labs_or_with_a_broken_one(tiny):
     course(tiny, _07_y=nbformat.v4.new_notebook())
     assert "07_y.ipynb is no lab: it has no cell tagged `parameters`" in replicate().stderr
