@@ -161,7 +161,7 @@ def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
     course(tiny, _06_x=lab(judged=JUDGED + "# new"))
     assert replicate("--setting=live", "--setting=fresh").exit_code == 0
     (second,) = record("06_x.fresh")["parameters"]
-    assert second["seeds"][0] == first["seeds"][-1] + 1 == 1050
+    assert second["seeds"][0] == first["seeds"][-1] + 1 == 10050
     last = record("06_x.fresh") | {"hash": "0", "parameters": [{"seeds": [1960]}]}
     replications.records.write("found", last)
     assert "06_x, fresh: has used up its 1,000 fresh seeds" in replicate("--setting=fresh").stderr
