@@ -52,7 +52,7 @@ def strip(found: Found) -> str:
         status = escape(look["status"])
         symbol = f'<span aria-hidden="true">{SYMBOLS[status]}</span>'
         marks.append(f'<span class="lth-mark {css(status)}">{symbol} {SHORT[name]}</span>')
-        old = f" · the lab has changed since, {found.old[name]} days ago" if name in found.old else ""
+        old = f" · {outdated(found.old[name])}" if name in found.old else ""
         rows.append(f"<li>{SHORT[name]}: {status}, {escape(grounds(look) + old)}</li>")
     said = escape(robustness(found))
     return (
@@ -68,8 +68,12 @@ def decided(found: Found) -> str:
         return "Not decided yet: this lab has not run on fresh seeds."
     level = f"interval at {100 * verdict['confidence']:.4g} %, adjusted p {p_text(verdict['p'])}"
     needed = f" About {verdict['needed']} seeds would find what matters." if verdict.get("needed") else ""
-    old = f" The lab has changed since, {found.old['fresh']} days ago." if "fresh" in found.old else ""
+    old = f" This is {outdated(found.old['fresh'])}." if "fresh" in found.old else ""
     return f"{verdict['sentence'].removesuffix('.')} ({level}).{needed}{old}"
+
+
+def outdated(days: int) -> str:
+    return f"a record of {days} days ago; the lab has changed since"
 
 
 def p_text(p: float) -> str:
@@ -134,7 +138,7 @@ def ledger(rows: list[Row]) -> str:
         data = f'data-chapter="{escape(row.chapter)}" data-verdict="{status}" data-settings="{row.robust}"'
         cells = (
             f'{badge(status)}<br><span class="lth-small">{escape(why)}</span>',
-            escape(f"{live['status']}, {grounds(live)}") if is_measured else "",
+            f'<span class="lth-small">{escape(live["status"] + ", " + grounds(live))}</span>' if is_measured else "",
             strip(row.found),
             "<br>".join(
                 f'<a class="reference internal" href="{escape(uri)}">{escape(text)}</a>' for text, uri in row.links
