@@ -1,6 +1,6 @@
 """How long lthkit trains, as ratios to plain PyTorch measured in the same minutes.
 
-    python benchmarks/speed.py [digits mnist long busy search] [--against TREE] [--turns N] [--threads 2]
+    python benchmarks/speed.py [digits mnist sparse long busy search] [--against TREE] [--turns N] [--threads 2]
 
 All sides of a comparison run in turn (A B C A B C …).  A ratio is taken in each turn; printed are its median, lowest
 and highest, the ratio of each side's fastest turn, and the bar for the median.  README.md says what is timed.
@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -84,10 +85,10 @@ def show(what: str, top: Sequence[float], bottom: Sequence[float], bar: str = ""
     print(f"  {what:<52} {middle:5.2f}  {spread:<16} {best:5.2f}   {bar:<6} {met}", flush=True)
 
 
-def half(network, params) -> dict[str, torch.Tensor]:
-    """Masks that keep the larger half of each layer."""
+def largest(network, params, share: float) -> dict[str, torch.Tensor]:
+    """Masks that keep this share of each layer, the largest weights."""
     return masks.prune(
-        {name: params[name].abs() for name in network.prunable}, masks.ones(params, network.prunable), 0.5
+        {name: params[name].abs() for name in network.prunable}, masks.ones(params, network.prunable), 1 - share
     )
 
 
@@ -171,7 +172,7 @@ def digits(turns: int = 20) -> None:
     dataset = data.load("digits")
     network = networks.lenet_300_100(dataset)
     params = network.init(range(10))
-    kept = half(network, params)
+    kept = largest(network, params, 0.5)
 
     def modules():
         for k in range(10):
@@ -191,7 +192,7 @@ def mnist(turns: int = 20, steps: int = 100) -> None:
     dataset, threads = noise(), torch.get_num_threads()
     network = networks.lenet_300_100(dataset)
     one, four = network.init(range(1)), network.init(range(4))
-    kept = half(network, one)
+    kept = largest(network, one, 0.5)
 
     def fit(params, masks, iterations):
         return lambda: training.fit(network, params, dataset, masks=masks, iterations=iterations, eval_every=NEVER)
@@ -230,6 +231,24 @@ def mnist(turns: int = 20, steps: int = 100) -> None:
     show("four replicates, per model / bare products", seconds["four"], shared, "≤1.4", 1 / 4)
     show("one replicate, half pruned / bare products", seconds["pruned"], shared)
     show("one replicate, half pruned / a prune module", seconds["pruned"], seconds["module"], "≤0.5")
+
+
+def sparse(turns: int = 10, steps: int = 100) -> None:
+    """What a step takes where few weights are left, beside one of the dense network, on one thread."""
+    print(f"sparse: {steps} steps of 60 images on one thread; microseconds of a dense step:")
+    for what, dataset, replicates in (("28×28, one", noise(), 1), ("digits, five", data.load("digits"), 5)):
+        network = networks.lenet_300_100(dataset)
+        params = network.init(range(replicates))
+        kept = {1.0: None} | {share: largest(network, params, share) for share in (0.5, 0.2, 0.1, 0.03)}
+        fit = partial(training.fit, network, params, dataset, eval_every=NEVER)
+        calls = itertools.product(kept, (1, steps + 1))  # a call of one step is taken off
+        sides = {(share, n): on(1, partial(fit, masks=kept[share], iterations=n)) for share, n in calls}
+        taken = interleave(sides, turns)
+        seconds = {s: [a - b for a, b in zip(taken[s, steps + 1], taken[s, 1], strict=True)] for s in kept}
+        dense = seconds.pop(1.0)
+        print(f"  {what}: {1e6 * statistics.median(dense) / steps:.0f}")
+        for share, found in seconds.items():
+            show(f"{what}: {share:.0%} kept / dense", found, dense, {0.1: "≤0.6", 0.03: "≤0.4"}.get(share, ""))
 
 
 def long(turns: int = 3) -> None:
@@ -350,7 +369,7 @@ def search_in(tree: Path) -> float:
     return float(seconds)
 
 
-PARTS = {"digits": digits, "mnist": mnist, "long": long, "busy": busy, "search": search}
+PARTS = {"digits": digits, "mnist": mnist, "sparse": sparse, "long": long, "busy": busy, "search": search}
 
 
 def main() -> None:

@@ -36,6 +36,20 @@ def stack(seed: int, shapes: dict[str, tuple], replicates: int, scale: float = 0
     }
 
 
+def two_units(params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Masks of dense layers: replicate k sees every other input and uses units k and k + 1 of each hidden layer.
+
+    Few weights are left, and no gradient is cut off by the masks.
+    """
+    names, masks = [name for name in params if name.endswith(".weight")], {}
+    for name in names:
+        masks[name] = torch.zeros_like(params[name], dtype=torch.bool)
+        for k, mask in enumerate(masks[name]):
+            rows = slice(None) if name == names[-1] else slice(k, k + 2)
+            mask[rows, slice(k % 2, None, 2) if name == names[0] else slice(k, k + 2)] = True
+    return masks
+
+
 def clone(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in tensors.items()}
 

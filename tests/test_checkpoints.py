@@ -17,7 +17,7 @@ from lthkit.data import Dataset
 from lthkit.networks import Conv, Dense, from_module
 from lthkit.training import effective, fit, weights
 
-from .oracles import pairs, stack
+from .oracles import pairs, stack, two_units
 
 DATA = Dataset.from_tensors("small", *pairs())  # 50 / 20 / 30 images
 SQUARE = Dataset.from_tensors("square", *pairs(shape=(1, 4, 4)))
@@ -25,6 +25,7 @@ NETWORK = Dense("small", [6, 5, 4, 3])
 SEEDS = [4, 0, 9]
 PARAMS = stack(0, NETWORK.shapes, len(SEEDS))
 KEPT = masks.prune({name: PARAMS[name].abs() for name in NETWORK.prunable}, masks.ones(PARAMS, NETWORK.prunable), 0.4)
+FEW = two_units(PARAMS)
 FROZEN = {name: torch.full_like(PARAMS[name], 0.25) for name in KEPT}
 STEPS = 9  # 15 of 50 images each: two epochs and the beginning of a third
 
@@ -118,6 +119,8 @@ FITS = {
     "sgd+momentum": {"optimizer": "sgd", "weight_decay": 0.1, "lr": 0.1},
     "masks": {"masks": KEPT},
     "masks+momentum": {"masks": KEPT, "optimizer": "sgd", "weight_decay": 0.1, "lr": 0.1},
+    "few weights": {"masks": FEW, "snapshot_at": [2]},
+    "few weights+momentum": {"masks": FEW, "optimizer": "sgd", "weight_decay": 0.1, "lr": 0.1},
     "frozen": {"masks": KEPT, "frozen": FROZEN, "weight_decay": 0.1},
     "schedule": {"lr_schedule": rising},
     "order": {"order_seeds": [3, 3, 1], "round": 2},

@@ -22,6 +22,7 @@ from lthkit.stacks import Masks, Params, cut, join
 BATCH = 60
 COPIES, NUMBERS = 16, 2**24  # for `fisher`: images that get a replicate each, and numbers that these may fill together
 STEPS, LOWEST = 100, 1e-3  # SynFlow's pruning steps (Tanaka et al. 2020), and the share kept after them
+TEMPERATURE = 200  # of the softmax in GraSP's loss, as in its authors' code, not in the paper
 
 
 def _alone(score: Callable[[Evidence], Params]) -> Callable[[Evidence], Params]:
@@ -72,13 +73,15 @@ def grasp(one: Evidence) -> Params:
     """wi · (Hg): the first-order share of each weight in the gradient flow ‖g‖² (Wang et al. 2020).
 
     g is the gradient of the mean loss over all training images by the alive weights, H its Hessian.  The paper
-    removes the highest −wi · (Hg).
+    removes the highest −wi · (Hg).  The loss has its logits divided by `TEMPERATURE`.  The softmax is then nearly even,
+    and H holds little of how a weight shifts it: without the division far worse weights are kept.
     """
     batches = _batches(one)
-    g = {name: value * one.masks[name] for name, value in _total(one, batches, torch.mul).items()}
+    total = _total(one, batches, torch.mul, TEMPERATURE)
+    g = {name: value * one.masks[name] for name, value in total.items()}
     product = {name: torch.zeros_like(value) for name, value in g.items()}
     for x, y in batches:
-        leaves, by_batch = _gradient(one, x, y, create_graph=True)
+        leaves, by_batch = _gradient(one, x, y, TEMPERATURE, create_graph=True)
         flow = sum((g[name] * by_batch[name]).sum() for name in g)
         # No zeros for what autograd cannot reach: a function that is differentiable once would give them all.
         for name, value in zip(leaves, torch.autograd.grad(flow, list(leaves.values())), strict=True):
@@ -149,18 +152,18 @@ def _differentiate(value: Tensor, leaves: Params, create_graph: bool = False) ->
     return torch.autograd.grad(value, list(leaves.values()), create_graph=create_graph, materialize_grads=True)
 
 
-def _gradient(one: Evidence, x: Tensor, y: Tensor, create_graph: bool = False) -> tuple[Params, Params]:
-    """(leaves, gradient by them) of the mean cross-entropy of a batch."""
+def _gradient(one: Evidence, x: Tensor, y: Tensor, temperature: float, create_graph=False) -> tuple[Params, Params]:
+    """(leaves, gradient by them) of the mean cross-entropy of a batch, its logits divided by the temperature."""
     leaves, params = _leaves(one.initial, one.masks)
-    loss = F.cross_entropy(one.network.forward(params, x, training=True)[0], y[0])
+    loss = F.cross_entropy(one.network.forward(params, x, training=True)[0] / temperature, y[0])
     return leaves, dict(zip(leaves, _differentiate(loss, leaves, create_graph), strict=True))
 
 
-def _total(one: Evidence, batches, term: Callable[[Tensor, float], Tensor]) -> Params:
+def _total(one: Evidence, batches, term: Callable[[Tensor, float], Tensor], temperature: float = 1) -> Params:
     """Sum over the batches of term(gradient, share of the images in this batch); with `torch.mul` the mean gradient."""
     total = {name: torch.zeros_like(one.initial[name]) for name in one.masks}
     for x, y in batches:
-        for name, value in _gradient(one, x, y)[1].items():
+        for name, value in _gradient(one, x, y, temperature)[1].items():
             total[name] += term(value, y.shape[1] / len(one.data.train_y))
     return total
 

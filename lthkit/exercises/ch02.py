@@ -30,10 +30,10 @@ PREDICT = Task(
     answer=5,
     reveals=(
         "lead",
+        "learning",
         "ticket_beats_control",
         "accuracy_rewind",
         "accuracy_control",
-        "accuracy_reinit_arm",
         "reinit_strategy",
     ),
 )

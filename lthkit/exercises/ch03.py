@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from lthkit.exercises.compare import Fault, compare, is_number, options, plain
 from lthkit.exercises.task import Mistake, Task
 
-GOALS = ("compute scores", "diagnose layer collapse")
+GOALS = ("compute scores", "tell layer collapse from a missing path")
 
 
 def _drawn(rng: np.random.Generator, module: nn.Module, dtype: torch.dtype) -> None:
@@ -51,6 +51,7 @@ PREDICT = Task(
     reveals=(
         "lead",
         "gradient_beats_magnitude",
+        "gradient_ends_better",
         "no_single_best",
         "magnitude_at_8",
         "gradient_at_8",

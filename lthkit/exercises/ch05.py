@@ -59,6 +59,7 @@ PREDICT = Task(
         "lead",
         "ladder",
         "large_final_best",
+        "leaders_alike",
         "both_large_before_movement",
         "choice_matters",
         "accuracy_large_final",

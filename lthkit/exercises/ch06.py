@@ -49,7 +49,11 @@ PREDICT = Task(
     reveals=(
         "lead",
         "actions",
-        "sign_beats_magnitude",
+        "sign_learns_faster",
+        "sign_ends_better",
+        "sign_ends_alike",
+        "lead_short",
+        "lead_long",
         "drawn_fail",
         "signed_keep_up",
         "signed_close_gap",

@@ -23,11 +23,13 @@ class Network:
     prunable: names of the weights that masks may cover.  rates: pruning rate of each, relative to a run's rate.
     buffers: names among `shapes` that are not optimized, such as running means; they are stacked, rewound and continued
     like parameters.  threads_safe: whether threads may run this network side by side.  long_steps: whether a step is so
-    long that several threads may well share each of its operations.
+    long that several threads may well share each of its operations.  compresses: whether `differentiator` also takes
+    all prunable weights and their gradients as the matrices of `compressed.compress`.
     """
 
     threads_safe = True
     long_steps = False
+    compresses = False
 
     def __init__(
         self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lthkit.data import Dataset
+from lthkit.networks import compressed
 from lthkit.networks.base import Network, Step
 from lthkit.stacks import Params
 
@@ -27,6 +28,11 @@ class Dense(Network):
             shapes[f"{layer}.weight"], shapes[f"{layer}.bias"] = (n_out, n_in), (n_out,)
             rates[f"{layer}.weight"] = 1.0 if layer != self.layers[-1] else 0.5
         super().__init__(name, shapes, rates)
+
+    @property
+    def compresses(self) -> bool:
+        """Not where a subclass has another differentiator."""
+        return type(self).differentiator is Dense.differentiator
 
     def forward(self, params: Params, x: Tensor, training: bool = False) -> Tensor:
         replicates = params[self.prunable[0]].shape[0]
@@ -48,6 +54,8 @@ class Dense(Network):
 
     def differentiator(self, params: Params, grads: Params) -> Step:
         """Forward and backward written out: three batched products a layer, into buffers made once a batch size."""
+        if params[self.prunable[0]].layout == torch.sparse_csr:
+            return compressed.differentiator(self.layers, params, grads)
         layers = [f"{layer}." for layer in self.layers]
         weights, biases = [params[f"{n}weight"] for n in layers], [params[f"{n}bias"].unsqueeze(1) for n in layers]
         weight_grads, bias_grads = [grads[f"{n}weight"] for n in layers], [grads[f"{n}bias"] for n in layers]

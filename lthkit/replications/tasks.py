@@ -13,7 +13,8 @@ from lthkit.replications.settings import EXEMPT, SETTINGS
 from lthkit.report import Verdict
 
 RATES = "sgd_rates.json"  # beside the records
-BIG_IMAGES = 3  # how much longer 28×28 pixels take than 8×8
+RESERVED = 1_000  # fresh seeds of a lab, in all
+BIG_IMAGES = 10  # how much longer 28×28 pixels take than 8×8
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ class Task:
         found = live.record()
         if not live.fresh_enough(found):
             raise ValueError("needs the lab's record in setting 'live' first")
-        count = report.seeds_needed(Verdict.from_dict(verdict) for verdict in found["verdicts"].values())
         first = before["parameters"][0]["seeds"][-1] + 1 if before else seeds[0]
-        return list(range(first, first + count))
+        unused = range(first, first + _needed(found))
+        if unused[-1] - seeds[0] >= RESERVED:
+            raise ValueError(f"has used up its {RESERVED:,} fresh seeds")
+        return list(unused)
 
     def seconds(self) -> float | None:
         """How long it should take, from its own record or the lab's live one; None without any."""
@@ -76,6 +79,8 @@ class Task:
             return None
         setting = SETTINGS[self.setting]
         seeds = sum(len(run.get("seeds", range(10))) for run in setting.runs)
+        if self.setting == "fresh":
+            seeds = _needed(live)
         pixels = BIG_IMAGES if "dataset" in setting.about else 1
         return live["seconds"] * max(len(setting.runs), seeds / 10) * setting.longer * pixels
 
@@ -108,6 +113,11 @@ def rates(folder: str | Path) -> dict[str, float]:
         raise ValueError(f"no {path}: choose the rates of SGD first, lthkit replicate --choose-rates") from error
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged: choose the rates of SGD again") from error
+
+
+def _needed(live: dict) -> int:
+    """Fresh seeds of a lab, by its live record."""
+    return report.seeds_needed(Verdict.from_dict(verdict) for verdict in live["verdicts"].values())
 
 
 def _plain(value: object) -> object:

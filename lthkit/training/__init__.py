@@ -29,6 +29,8 @@ def fit(
 ) -> Fit:  # fmt: skip
     """Train every replicate from `params` under its masks; the inputs are not changed.
 
+    Where few weights are left in a dense network and pruned ones are 0, the kept ones alone are stored and trained.
+
     params: {name: [R, …]}.
     masks: {name: [R, …] bool}.
     frozen: {name: [R, …]}, what pruned weights are throughout, whatever momentum or weight decay say; 0 unless given.

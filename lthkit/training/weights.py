@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lthkit.data import Dataset
 from lthkit.networks import Network
+from lthkit.networks.compressed import compress, compressible
 from lthkit.stacks import Masks, Params, clone, flatten
 from lthkit.training.loop import evaluate
 from lthkit.training.optimizers import Optimizer
@@ -19,16 +20,21 @@ class Weights:
     """Parameters, trained; weights that the masks prune stay where they are.
 
     start: effective parameters {name: [R, …]}.  All that is trained lies in one flat buffer, as do gradients and masks.
+    Where few weights are left, pruned ones lie in none of them: `alive` holds the masks then, and is empty elsewhere.
+    `params` are those of the whole network, for all who read them.
     """
 
     def __init__(self, network: Network, data: Dataset, start: Params, masks: Masks | None, settings: Settings):
         self.network, self.data, self.names = network, data, list(start)
         buffers = {name: start[name].clone() for name in network.buffers}
-        self.flat, params = flatten({name: value for name, value in start.items() if name not in buffers})
-        flat_grads, grads = flatten({name: torch.zeros_like(value) for name, value in params.items()})
+        self.alive = {} if masks is None else compressible(network, start, masks)
+        own = {name: value for name, value in start.items() if name not in buffers}
+        own |= {name: own[name][mask] for name, mask in self.alive.items()}
+        self.flat, self.trained = flatten(own)
+        flat_grads, grads = flatten({name: torch.zeros_like(value) for name, value in own.items()})
         self.kept = None
-        if masks is not None and not all(bool(mask.all()) for mask in masks.values()):
-            kept = {name: masks.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in params.items()}
+        if masks is not None and not self.alive and not all(bool(mask.all()) for mask in masks.values()):
+            kept = {name: masks.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in own.items()}
             self.kept, self.start = flatten(kept)[0], self.flat.clone()
             # Bits, all 1 or all 0: a product would turn an infinite gradient of a pruned weight into NaN.
             as_bits = BITS[self.flat.element_size()]
@@ -36,8 +42,10 @@ class Weights:
         # Weight decay is the one thing that moves a weight whose gradient and moments are 0.
         self.decays = self.kept is not None and settings.weight_decay != 0 and bool((self.start[~self.kept] != 0).any())
         self.update = Optimizer(settings.optimizer, self.flat, flat_grads, settings.momentum, settings.weight_decay)
-        self.params = params | buffers
-        self.differentiate = network.differentiator(self.params, grads)
+        rows, row_grads = ({n: compress(m, v[n]) for n, m in self.alive.items()} for v in (self.trained, grads))
+        self.params = self.trained | buffers
+        self.differentiate = network.differentiator(self.params | rows, grads | row_grads)
+        self.params |= {name: start[name].clone() for name in self.alive}
         self.test_curve, self.best = settings.test_curve, clone(self.params)
         self.best_loss = self.flat.new_full((len(start[network.prunable[0]]),), math.inf, dtype=torch.float64)
 
@@ -52,6 +60,7 @@ class Weights:
 
     def measure(self, at_an_end: bool) -> dict[str, Tensor]:
         """Test images are looked at where they are reported: at both ends, and by `fill_in` at the early stop."""
+        self._write_alive()
         val_loss, val_accuracy = evaluate(self.network, self.params, self.data.val_x, self.data.val_y)
         better = val_loss < self.best_loss
         self.best_loss = torch.where(better, val_loss, self.best_loss)
@@ -76,6 +85,7 @@ class Weights:
     def result(self) -> Params:
         if self.kept is not None:
             self._restore()
+        self._write_alive()
         return {name: self.params[name] for name in self.names}
 
     def state(self) -> Params:
@@ -88,3 +98,7 @@ class Weights:
     def _restore(self) -> None:
         """Put pruned weights back where they were, as decay and momentum may have moved them."""
         torch.where(self.kept, self.flat, self.start, out=self.flat)
+
+    def _write_alive(self) -> None:
+        for name, mask in self.alive.items():
+            self.params[name].masked_scatter_(mask, self.trained[name])

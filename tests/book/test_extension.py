@@ -1,10 +1,25 @@
 """The book's extension, on a demo book: results reach the pages, and no mistake passes silently."""
 
 import re
+from dataclasses import replace
 
 import nbformat
 import pytest
-from demo import CHAPTER, CHECKS, EXACT, GLUED, build, lay_out, notebook, page, write
+from demo import (
+    CHAPTER,
+    CHECKS,
+    DIFFERENCES,
+    DOUBTFUL,
+    EXACT,
+    GLUED,
+    WINS,
+    build,
+    lay_out,
+    notebook,
+    page,
+    record,
+    write,
+)
 from lthbook.pages import colab_url
 
 from lthkit.exercises.task import task
@@ -48,26 +63,70 @@ def test_a_drawing_stands_in_the_page_with_number_and_caption(book):
 def test_a_verdict_card_says_everything(book):
     card = book[1]["book/01_demo"].select_one("#verdict-rewind-wins")
     text = card.get_text(" ", strip=True)
-    for part in ("+ agrees", "<at 3 %>", "(+11.0 to +15.2)", "tested on digits", "at 95 %", "a paper", "Look at the"):
+    for part in (
+        "✓ holds", "<at 3 %>", "+13.3 points (+13.", "60 seeds (interval at 99.95 %, adjusted p < 0.001).",
+        "Live look: agrees, +13.1 points (+11.0 to +15.2), 10 seeds", "ested on digits", "a paper", "Look at the",
+    ):  # fmt: skip
         assert part in text
-    assert card.select_one("em").get_text() == "interval"
+    assert card.select_one("em").get_text() == "interval" and "lth-holds" in card["class"]
+
+
+def test_a_card_shows_other_settings_and_their_numbers(book):
+    strip = book[1]["book/01_demo"].select_one("#verdict-rewind-wins details.lth-strip")
+    assert [mark.get_text() for mark in strip.select(".lth-mark")] == ["+ split", "− SGD"]
+    assert "Agrees in 1 of 2 other settings; not under SGD." in strip.summary.get_text()
+    split, sgd = (item.get_text() for item in strip.select("li"))
+    assert split == "split: agrees, +13.1 points (+11.0 to +15.2), 60 seeds"
+    assert sgd.startswith("SGD: disagrees, −2.0 points") and "the lab has changed since" in sgd
+
+
+def test_a_sentence_links_the_claim_that_bears_it_out(book):
+    pages = book[1]
+    links = pages["book/01_demo"].select(".lth-says a")
+    assert [link.get_text() for link in links] == ["✓", "−", "≈"]
+    assert [link["aria-label"] for link in links] == ["Claim: holds", "Claim: disagrees", "Claim: too close to call"]
+    for link in links:
+        target, _, row = link["href"].partition("#")
+        assert target == "claims.html" and pages["book/claims"].select_one(f"#{row}")
+
+
+def test_a_chart_is_drawn_from_records(book):
+    root, pages = book
+    image = pages["book/01_demo"].select_one("img[alt='One lead that falls.']")
+    assert (root / "_build/html/book" / image["src"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_flip_of_a_record_stops_the_build(book):
+    root, _ = book
+    flipped = replace(
+        WINS, differences={pair: {s: -d for s, d in seeds.items()} for pair, seeds in DIFFERENCES.items()}
+    )
+    record(root, "01_demo", "fresh", {"rewind_wins": flipped})
+    built = build(root)
+    assert built.returncode != 0
+    assert "claim 'rewind_wins' is contradicted, the sentence says holds" in built.stderr
+    record(root, "01_demo", "fresh", {"rewind_wins": replace(WINS, differences=DIFFERENCES)})
+    assert build(root).returncode == 0
 
 
 def test_the_ledger_lists_all_claims_in_the_order_of_the_book(book):
     _, pages = book
     table = pages["book/claims"].select_one("table")
-    assert [head["scope"] for head in table.select("thead th")] == ["col"] * 4
+    assert [head["scope"] for head in table.select("thead th")] == ["col"] * 5
     rows = [row.get_text(" ", strip=True) for row in table.select("tbody tr")]
     first, second, third, fourth, fifth = rows
-    assert "Rewinding beats" in first and "+ agrees +13.1 points" in first and "Chapter 01" in first
+    assert "Rewinding beats" in first and "✓ holds" in first and "agrees, +13.1 points" in first and "SGD" in first
     assert "shape" in second and "✓ holds exact: the lab asserts it" in second and "Lab 02" in second
     assert "✗ contradicted observed: seen in each seed" in third
-    assert "≈ too close to call +13.1 points (−1.0 to +15.2) · 10 seeds" in fourth
+    assert "≈ too close to call Not decided yet" in fourth and "+13.1 points (−1.0 to +15.2), 10 seeds" in fourth
     assert "A trap" in fifth and "Appendix A1" in fifth
-    assert table.select_one("caption").get_text() == "5 claims, 2 measured."
+    assert table.select_one("caption").get_text() == "5 claims, 2 measured, 1 of these decided on fresh seeds."
     links = [link["href"] for link in table.select("tbody a")]
-    assert links[0] == "01_demo.html#verdict-rewind-wins" and links[1] == "../notebooks/02_other.html"
-    assert links[4] == "A1_traps.html#verdict-exact-trap"
+    assert links[:2] == ["01_demo.html#verdict-rewind-wins", "../notebooks/01_demo.html#cell-rewind-wins"]
+    assert pages["notebooks/01_demo"].select_one("#cell-rewind-wins")
+    assert links[-2] == "A1_traps.html#verdict-exact-trap"
+    first = table.select_one("tbody tr")
+    assert first["data-settings"] == "not in all settings" and first["data-chapter"] == "Chapter 01"
 
 
 def test_the_lab_links_lead_to_page_colab_and_file(book):
@@ -138,17 +197,17 @@ def test_solutions_can_be_left_out_without_reading_a_lab_again(book, monkeypatch
         built = build(root)
         assert built.returncode == 0, built.stderr
         read = re.findall(r"reading sources.*((?:book|notebooks)/\w+)", built.stdout)
-        assert read == ["book/claims"]  # as always
+        assert not [name for name in read if name.startswith("notebooks")], "pages with claims are read as always"
         assert page(root, "notebooks/01_demo").select("details") == expected
 
 
 def test_a_changed_lab_reaches_chapter_and_ledger(book):
     root, _ = book
-    notebook(root / "notebooks/02_other.ipynb", {"other": "six", "exact": EXACT})
+    notebook(root / "notebooks/02_other.ipynb", {"other": "six", "exact": EXACT, "sooner": DOUBTFUL})
     built = build(root)
     assert built.returncode == 0, built.stderr
     assert "and six more" in page(root, "book/01_demo").get_text()
-    assert len(page(root, "book/claims").select("tbody tr")) == 3
+    assert len(page(root, "book/claims").select("tbody tr")) == 4
 
 
 @pytest.mark.labs
@@ -156,6 +215,8 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     root = lay_out(tmp_path)
     wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n"
     wrong += "\n```{glued-figure} line\nNo alt text.\n```\n"
+    wrong += "\n{says}`rewind_wins contradicted` {says}`rewind_wins mnist agrees` {says}`rewind_wins`\n"
+    wrong += "\n```{chart} gone\n:alt: None.\nNo chart.\n```\n"
     wrong += "\n```{drawing} rounds\nNo alt text.\n```\n\n```{drawing} gone\n:alt: None.\nNo drawing.\n```\n"
     for options in (
         "- [x] a :: b",
@@ -175,6 +236,10 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "'gap' of notebooks/02_other is missing",
             "'gap' of notebooks/01_demo: ",
             "'Gap!' is not of the form",
+            "claim 'rewind_wins' is holds, the sentence says contradicted",
+            "claim 'rewind_wins' in setting mnist is unknown: no record, the sentence says agrees",
+            "'rewind_wins' is not of the form `key status`",
+            "unknown chart 'gone': known are leads",
             "figure 'line' has no :alt: text",
             "drawing 'rounds' has no :alt: text",
             "unknown drawing 'gone': known are rounds, ",

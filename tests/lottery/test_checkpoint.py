@@ -106,6 +106,7 @@ SEARCHES = {
     "arms": {"arms": ARMS},
     "one shot": {"schedule": "one_shot"},
     "global": {"scope": "global"},
+    "few weights": {"rounds": 4},
     "rates by layer": {"rate": {"fc1.weight": 0.5, "fc2.weight": 0.2, "fc3.weight": 0}},
     "random": {"criterion": "random"},
     "fisher": {"criterion": "fisher"},

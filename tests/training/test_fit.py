@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from lthkit import data, masks
 from lthkit.data import Dataset
-from lthkit.networks import Dense, Network, lenet_300_100
+from lthkit.networks import Dense, Network, compressed, lenet_300_100
 from lthkit.streams import stream
 from lthkit.training import History, effective, evaluate, fit, optimizers
 
-from ..oracles import clone, examples, measures, module, order, pairs, same_bits, stack, train, worst
+from ..oracles import clone, examples, measures, module, order, pairs, same_bits, stack, train, two_units, worst
 
 NETWORK = Dense("small", [6, 5, 4, 3])
 DATA = Dataset.from_tensors("small", *pairs())  # 50 / 20 / 30 images
@@ -23,6 +23,7 @@ DOUBLE = DATA.to(dtype=torch.float64)
 SEEDS = [4, 0, 9]
 PARAMS = stack(0, NETWORK.shapes, len(SEEDS))
 KEPT = masks.prune({name: PARAMS[name].abs() for name in NETWORK.prunable}, masks.ones(PARAMS, NETWORK.prunable), 0.4)
+FEW = two_units(PARAMS)  # 16 of 62 weights
 FROZEN = {name: torch.full_like(PARAMS[name], 0.25) for name in KEPT}
 OPTIMIZERS = [
     {"optimizer": "adam"},
@@ -60,7 +61,11 @@ def ours(steps: int, **given):
 
 
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=ids)
-@pytest.mark.parametrize("kept, frozen", [(None, None), (KEPT, None), (KEPT, FROZEN)], ids=["dense", "zero", "frozen"])
+@pytest.mark.parametrize(
+    "kept, frozen",
+    [(None, None), (KEPT, None), (KEPT, FROZEN), (FEW, None), (FEW, FROZEN)],
+    ids=["dense", "zero", "frozen", "few", "few, frozen"],
+)
 def test_fit_takes_the_steps_of_a_plain_loop(settings, kept, frozen):
     """Every step: 50 images in batches of 15, so that each fourth batch has only 5."""
     result = ours(11, masks=kept, frozen=frozen, snapshot_at=range(12), **settings)
@@ -74,18 +79,19 @@ def test_fit_takes_the_steps_of_a_plain_loop(settings, kept, frozen):
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=ids)
 @pytest.mark.parametrize("frozen", [None, FROZEN, {"fc2.weight": FROZEN["fc2.weight"]}], ids=["zero", "all", "one"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_pruned_weights_hold_their_value_at_every_step_and_kept_ones_move(settings, frozen, dtype):
+@pytest.mark.parametrize("kept", [KEPT, FEW], ids=["kept", "few"])
+def test_pruned_weights_hold_their_value_at_every_step_and_kept_ones_move(settings, frozen, dtype, kept):
     params = {name: value.to(dtype) for name, value in PARAMS.items()}
     frozen = frozen and {name: value.to(dtype) for name, value in frozen.items()}
-    held = {name: (frozen or {}).get(name, torch.zeros_like(params[name])) for name in KEPT}
+    held = {name: (frozen or {}).get(name, torch.zeros_like(params[name])) for name in kept}
     result = fit(
-        NETWORK, params, DATA, masks=KEPT, frozen=frozen, iterations=9, batch_size=20, snapshot_at=range(10), **settings
+        NETWORK, params, DATA, masks=kept, frozen=frozen, iterations=9, batch_size=20, snapshot_at=range(10), **settings
     )
     for snapshot in [*result.snapshots.values(), result.params]:
-        for name, mask in KEPT.items():
+        for name, mask in kept.items():
             assert snapshot[name].dtype == dtype
             assert torch.equal(snapshot[name][~mask], held[name][~mask])
-    for name, mask in KEPT.items():
+    for name, mask in kept.items():
         assert torch.equal(result.snapshots[0][name][mask], params[name][mask])
         assert (result.params[name] != params[name])[mask].any()  # not all: a dead unit has no gradient
 
@@ -142,14 +148,105 @@ def test_a_learning_rate_schedule_multiplies_lr_by_iteration():
         assert worst(one(result.params, k), by_hand(k, 7, schedule=schedule)[0][-1]) < 1e-10
 
 
+# --- few weights left ---
+
+
+@pytest.fixture
+def both_ways(monkeypatch):
+    """Call a function twice: as it trains few weights, and as it would without compressed rows."""
+    if not compressed.DTYPES:
+        pytest.skip("this build of torch has no products with compressed rows")
+
+    def call(function):
+        used, differentiator = [], compressed.differentiator
+        with monkeypatch.context() as patch:
+            patch.setattr(compressed, "differentiator", lambda *given: used.append(1) or differentiator(*given))
+            here = function()
+            assert used, "nothing was compressed"
+            patch.setattr(compressed, "DTYPES", set())
+            del used[:]
+            there = function()
+            assert not used
+        return here, there
+
+    return call
+
+
+NARROW = Dense("narrow", [6, 4, 1, 3])  # a layer of one unit
+START = stack(1, NARROW.shapes, 3)
+EMPTIED = FEW | {"fc1.weight": torch.zeros_like(FEW["fc1.weight"])}
+CLOSED = FEW | {"fc2.weight": FEW["fc2.weight"] & (torch.arange(5) > 1)}  # units without an outgoing weight
+WORLDS = {
+    "three seeds": {},
+    "one seed": {"params": alone(PARAMS, 0), "masks": alone(FEW, 0), "seeds": 4},
+    "a layer emptied": {"masks": EMPTIED},
+    "nothing kept": {"masks": {name: torch.zeros_like(mask) for name, mask in FEW.items()}},
+    "a replicate emptied": {"masks": {n: m & (torch.arange(3) != 1).view(3, 1, 1) for n, m in FEW.items()}},
+    "units closed": {"masks": CLOSED},
+    "some layers only": {"masks": {n: m for n, m in EMPTIED.items() if n != "fc3.weight"}},
+    "one image": {"batch_size": 1},
+    "all images": {"batch_size": 50},
+    "one unit": {"network": NARROW, "params": START, "masks": two_units(START)},
+    "decay": {"weight_decay": 0.1},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
+    "sgd": {"optimizer": "sgd", "weight_decay": 0.1, "lr": 0.1},
+    "schedule": {"lr_schedule": lambda i: 1 / (1 + i)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_few_weights_train_as_they_do_among_the_pruned_ones(world, both_ways):
+    settings = {"masks": FEW, "iterations": 13, "batch_size": 15, "lr": 0.01, "seeds": SEEDS, "eval_every": 3}
+    settings |= {"network": NETWORK, "params": PARAMS, "snapshot_at": [0, 4, 13], "test_curve": True} | WORLDS[world]
+    here, there = both_ways(lambda: fit(data=DATA, **settings))
+    assert worst(here.params, there.params) < 1e-9
+    assert list(here.params) == list(there.params) and list(here.snapshots) == [0, 4, 13]
+    assert all(worst(here.snapshots[i], there.snapshots[i]) < 1e-9 for i in here.snapshots)
+    for name, mask in settings["masks"].items():
+        assert not here.params[name][~mask].any()
+    for column in ("train_loss", "val_loss", "val_accuracy", "test_accuracy"):
+        ours, theirs = (getattr(found.history, column) for found in (here, there))
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-9, equal_nan=True)
+
+
+def test_a_seed_that_is_lost_with_few_weights_leaves_the_others_alone(both_ways):
+    start = {name: value.index_fill(0, torch.tensor(1), 1e200) for name, value in PARAMS.items()}
+    here, there = both_ways(lambda: ours_from(start, 8))
+    assert here.history.diverged.tolist() == there.history.diverged.tolist() == [False, True, False]
+    assert worst(*({n: v[::2] for n, v in found.params.items()} for found in (here, there))) < 1e-9
+    assert torch.equal(here.params["fc1.weight"][::2], ours(8, masks=FEW).params["fc1.weight"][::2])
+
+
+def ours_from(start, steps: int):
+    return fit(NETWORK, start, DATA, masks=FEW, seeds=SEEDS, iterations=steps, batch_size=15, lr=0.01)
+
+
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_few_weights_of_the_real_network_train_as_they_do_among_the_pruned_ones(dtype, bound, digits, both_ways):
+    network = lenet_300_100(digits)
+    params = {name: value.to(dtype) for name, value in network.init(range(4)).items()}
+    kept = masks.prune({n: params[n].abs() for n in network.prunable}, masks.ones(params, network.prunable), 0.9)
+    here, there = both_ways(lambda: fit(network, params, digits, masks=kept, iterations=100, eval_every=50))
+    apart = torch.cat([(here.params[name] - there.params[name]).abs().flatten() for name in params])
+    assert (apart <= bound).double().mean() >= (1 if dtype == torch.float64 else 0.999)
+    assert all(not here.params[name][~mask].any() for name, mask in kept.items())
+    assert (here.history.val_accuracy - there.history.val_accuracy).abs().max() <= 0.01
+
+
 # --- replicates ---
 
 
 @examples
-@given(st.integers(0, 99), st.integers(1, 4), st.integers(1, 60), st.sampled_from(OPTIMIZERS), st.booleans())
-def test_a_replicate_in_a_stack_is_the_seed_alone(seed, replicates, batch_size, settings, masked):
+@given(
+    st.integers(0, 99),
+    st.integers(1, 4),
+    st.integers(1, 60),
+    st.sampled_from(OPTIMIZERS),
+    st.sampled_from([0, 0.5, 0.9]),
+)
+def test_a_replicate_in_a_stack_is_the_seed_alone(seed, replicates, batch_size, settings, rate):
     params = stack(seed, NETWORK.shapes, replicates)
-    kept = masks.prune(params, masks.ones(params, NETWORK.prunable), 0.5) if masked else None
+    kept = masks.prune(params, masks.ones(params, NETWORK.prunable), rate) if rate else None
     seeds = [seed + 3 * k for k in range(replicates)]
     given_ = {"iterations": 6, "batch_size": batch_size} | settings
     together = fit(NETWORK, params, DATA, masks=kept, seeds=seeds, **given_)
@@ -183,12 +280,13 @@ def test_ten_replicates_of_the_real_network_after_50_steps(digits, dtype):
         assert (apart <= 1e-4).double().mean() >= 0.999
 
 
-def test_the_same_call_gives_the_same_bits_whatever_the_global_random_state():
+@pytest.mark.parametrize("kept", [KEPT, FEW], ids=["kept", "few"])
+def test_the_same_call_gives_the_same_bits_whatever_the_global_random_state(kept):
     torch.manual_seed(1)
-    first = ours(6, masks=KEPT)
+    first = ours(6, masks=kept)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    second = ours(6, masks=KEPT)
+    second = ours(6, masks=kept)
     assert torch.equal(torch.get_rng_state(), state)
     assert same_bits(first.params, second.params)
     assert first.history.table().equals(second.history.table())
@@ -427,12 +525,17 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("rate, value", [(0.5, 0.1), (0.9, 0.0)], ids=["frozen", "few"])
 @pytest.mark.parametrize("replicates", [1, 2, 5])
-def test_threads_share_the_replicates_and_change_nothing(replicates, threads):
+def test_threads_share_the_replicates_and_change_nothing(replicates, rate, value, threads):
     params = stack(3, NETWORK.shapes, replicates)
-    kept = masks.prune(params, masks.ones(params, NETWORK.prunable), 0.5)
+    kept = masks.prune(params, masks.ones(params, NETWORK.prunable), rate)
     settings = {"seeds": range(7, 7 + replicates), "iterations": 9, "batch_size": 15, "snapshot_at": [0, 5]}
-    settings |= {"masks": kept, "frozen": {name: torch.full_like(params[name], 0.1) for name in kept}, "eval_every": 4}
+    settings |= {
+        "masks": kept,
+        "frozen": {name: torch.full_like(params[name], value) for name in kept},
+        "eval_every": 4,
+    }
     several = fit(NETWORK, params, DATA, **settings)
     assert torch.get_num_threads() == threads
     again = fit(NETWORK, params, DATA, **settings)

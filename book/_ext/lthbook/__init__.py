@@ -5,7 +5,10 @@ On a page `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `
     {glued}`key:.3f`   {glued}`key@01_y`
     ```{glued-figure} key      with :alt: (required), :name:, and the caption as content
     ```{drawing} name          the same, of a drawing that `drawings.py` makes
+    ```{chart} name            the same, drawn by `charts.py` from recorded replications
     ```{verdict} key           a card; content, if any, stands below it
+    {says}`key holds`          after a sentence that compares: the build fails where the records say otherwise;
+                               {says}`key long agrees` asks for another setting
     ```{answer} label          content folded until the reader has guessed; the label is what the closed fold says
     ```{claims}                the ledger of all verdicts of all labs
     ```{lab-links} 10          reading minutes, then the lab in three forms
@@ -20,10 +23,11 @@ import os
 import shutil
 from pathlib import Path
 
+from .cells import CellAnchors
 from .figures import Drawing
 from .pages import Answer, LabLinks
 from .questions import Question
-from .results import Claims, FillIn, Glued, GluedFigure, GluedText, Verdict
+from .results import Chart, Claims, FillIn, Glued, GluedFigure, GluedText, Says, Verdict
 from .solutions import Solutions
 
 MATHJAX = ("tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
@@ -66,11 +70,14 @@ def setup(app):
     app.add_directive("glued-figure", GluedFigure)
     app.add_directive("drawing", Drawing)
     app.add_directive("verdict", Verdict)
+    app.add_directive("chart", Chart)
+    app.add_role("says", Says())
     app.add_directive("claims", Claims)
     app.add_directive("lab-links", LabLinks)
     app.add_directive("answer", Answer)
     app.add_directive("question", Question)
     app.add_config_value("lthbook_solutions", os.environ.get("LTHKIT_SOLUTIONS", "1") != "0", "html")
+    app.add_post_transform(CellAnchors)
     app.add_post_transform(FillIn)
     app.add_post_transform(Solutions)
     app.connect("config-inited", key_the_execution_cache)

@@ -10,6 +10,7 @@ import re
 from ast import literal_eval
 from base64 import b64decode
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from docutils import nodes
@@ -17,7 +18,10 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from . import verdicts
+from lthkit import report
+from lthkit.checks import lookup
+
+from . import charts, records, verdicts
 from .figures import Figure
 
 logger = logging.getLogger(__name__)
@@ -72,6 +76,18 @@ class GluedFigure(Figure, GluedDirective):
         return image
 
 
+class Chart(Figure):
+    """A figure drawn from the records of replications."""
+
+    def image(self) -> Glued:
+        self.env.note_reread()
+        try:
+            lookup("chart", self.arguments[0], charts.CHARTS)
+        except ValueError as error:
+            raise self.error(str(error)) from error
+        return Glued(kind="chart", key=self.arguments[0], alt=self.options["alt"])
+
+
 class Verdict(GluedDirective):
     kind = "verdict"
     has_content = True
@@ -79,8 +95,25 @@ class Verdict(GluedDirective):
     def run(self):
         card = self.placeholder()
         card += self.parse_content_to_nodes()
+        self.env.note_reread()  # a record may have changed
         self.env.metadata[self.env.docname].setdefault(CARDS, []).append((card["lab"], card["key"]))
         return [card]
+
+
+class Says(SphinxRole):
+    """`key status` or `key@lab setting status`: the sentence before it stands and falls with this claim."""
+
+    def run(self):
+        try:
+            target, spec = self.text.strip().split(maxsplit=1)
+            node = placeholder(self.env, "says", target)
+        except ValueError:
+            problem = f"{self.text!r} is not of the form `key status` or `key@lab setting status`"
+            return [], [self.inliner.reporter.error(problem, line=self.lineno)]
+        node["spec"] = spec
+        self.set_source_info(node)
+        self.env.note_reread()  # a record may have changed
+        return [node], []
 
 
 class Claims(SphinxDirective):
@@ -124,23 +157,55 @@ class FillIn(SphinxPostTransform):
     def figure(self, node: Glued) -> list[nodes.Node]:
         if (png := self.content(node, "image/png")) is None:
             return []
-        png = b64decode(png)
-        name = f"{node['key']}-{hashlib.sha256(png).hexdigest()[:8]}.png"
+        metadata = self.stored(node["lab"])[node["key"]]["metadata"]
+        width = metadata["image/png"]["width"] if "image/png" in metadata else None
+        return self.image(node["key"], b64decode(png), node["alt"], width)
+
+    def image(self, key: str, png: bytes, alt: str, width: int | None) -> list[nodes.Node]:
+        name = f"{key}-{hashlib.sha256(png).hexdigest()[:8]}.png"
         builder = self.app.builder
         path = Path(builder.outdir, builder.imagedir, name)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(png)
         up = "../" * self.env.docname.count("/")
         uri = f"{up}{builder.imagedir}/{name}"
-        metadata = self.stored(node["lab"])[node["key"]]["metadata"]
-        width = f"{metadata['image/png']['width']}px" if "image/png" in metadata else None
-        return [nodes.image(uri=uri, candidates={"*": uri}, alt=node["alt"], **({"width": width} if width else {}))]
+        return [nodes.image(uri=uri, candidates={"*": uri}, alt=alt, **({"width": f"{width}px"} if width else {}))]
 
     def verdict(self, node: Glued) -> list[nodes.Node]:
         if (text := self.content(node, VERDICT)) is None:
             return []
-        opening, closing = verdicts.card(node["key"], json.loads(text))
+        found = self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING)
+        opening, closing = verdicts.card(node["key"], json.loads(text), found)
         return [raw(opening), *node.children, raw(closing)]
+
+    def records(self) -> dict:
+        return records.found(Path(self.app.srcdir))
+
+    def says(self, node: Glued) -> list[nodes.Node]:
+        """A link to the claim, and a warning where the records say otherwise than the sentence."""
+        if (text := self.content(node, VERDICT)) is None:
+            return []
+        setting, _, expected = node["spec"].rpartition(" ")
+        live, found = json.loads(text), self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING)
+        status = (found.status(setting) if setting else verdicts.status_of(live, found)) or "unknown: no record"
+        known = {expected, *({report.LIVE[expected]} if expected in report.LIVE and not setting else ())}
+        if status not in known:
+            told = f"claim {node['key']!r}{f' in setting {setting}' if setting else ''} is {status}, the sentence says"
+            logger.warning("%s %s", told, expected, location=node, type="lthbook")
+            return []
+        uri = self.app.builder.get_relative_uri(self.env.docname, "book/claims")
+        return [raw(verdicts.says(status, f"{uri}#{verdicts.row_anchor(node['key'])}"))]
+
+    def chart(self, node: Glued) -> list[nodes.Node]:
+        """A figure drawn from recorded tables."""
+        try:
+            figure = charts.CHARTS[node["key"]](Path(self.app.srcdir))
+        except ValueError as error:
+            logger.warning("%s", error, location=node, type="lthbook")
+            return []
+        png = BytesIO()
+        figure.savefig(png, format="png", dpi=2 * figure.dpi, bbox_inches="tight")
+        return self.image(node["key"], png.getvalue(), node["alt"], int.from_bytes(png.getvalue()[16:20]) // 2)
 
     def claims(self, node: Glued) -> list[nodes.Node]:
         shown = {pair: page for page in self.env.found_docs for pair in self.env.metadata[page].get(CARDS, [])}
@@ -154,13 +219,30 @@ class FillIn(SphinxPostTransform):
                         "claim %r is glued by %s and %s", key, first[key], lab, location=node, type="lthbook"
                     )
                 first.setdefault(key, lab)
-                page = shown.get((lab, key))
-                anchor = f"#{verdicts.anchor(key)}" if page else ""
-                uri = self.app.builder.get_relative_uri(self.env.docname, page or lab) + anchor
-                number = PurePosixPath(page or lab).name[:2]
-                kind = "Lab" if not page else "Chapter" if number.isdecimal() else "Appendix"
-                rows.append((json.loads(output["data"][VERDICT]), uri, f"{kind} {number}"))
+                live, number = json.loads(output["data"][VERDICT]), lab_name(lab)[:2]
+                chapter = f"{'Chapter' if number.isdecimal() else 'Appendix'} {number}"
+                links = [(f"Lab {number}", self.uri(lab, verdicts.cell_anchor(key)))]
+                if page := shown.get((lab, key)):
+                    links.insert(0, (chapter, self.uri(page, verdicts.anchor(key))))
+                if source := self.source(live["source"]):
+                    links.append((live["source"], self.uri(*source)))
+                found = self.records().get((lab_name(lab), key), records.NOTHING)
+                rows.append(verdicts.Row(key, live, found, chapter, links))
         return [raw(verdicts.ledger(rows))]
+
+    def uri(self, page: str, anchor: str) -> str:
+        return f"{self.app.builder.get_relative_uri(self.env.docname, page)}#{anchor}"
+
+    def source(self, text: str) -> tuple[str, str] | None:
+        """(page, anchor) in the bibliography of a source that begins with an author and has a year; None for others."""
+        name = re.match(r"(\w+)\b.*?\b(\d{4})", text)
+        if not name or "cite" not in self.env.domains:
+            return None
+        domain, start = self.env.get_domain("cite"), f"{name[1]}{name[2]}".lower()
+        for citation in domain.citations:
+            if citation.key.startswith(start):
+                return domain.bibliographies[citation.bibliography_key].docname, citation.citation_id
+        return None
 
     def labs(self) -> list[str]:
         """The notebooks, in the order of the table of contents."""
@@ -171,6 +253,10 @@ class FillIn(SphinxPostTransform):
                 yield from below(child)
 
         return [page for page in below(self.config.root_doc) if page.startswith("notebooks/")]
+
+
+def lab_name(docname: str) -> str:
+    return PurePosixPath(docname).name
 
 
 @lru_cache
