@@ -23,7 +23,7 @@ def canary(
 
     Times are not compared.  Raises as `replicate` does.
     """
-    known = [task for task in tasks(labs, ["live"], out, notebooks) if task.fresh_enough(task.record())]
+    known = [task for task in tasks(labs, ["live"], out, notebooks) if task.up_to_date(task.record())]
     if not known:
         raise ValueError(f"no live records in {out}: run lthkit replicate --setting live first")
     moved = []

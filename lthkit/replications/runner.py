@@ -38,7 +38,7 @@ def replicate(
     if workers is not None:
         check_count("workers", workers, 1)
     asked = tasks(labs, settings, out, notebooks)
-    todo = [task for task in asked if not task.exempt and not task.fresh_enough(task.record())]
+    todo = [task for task in asked if not task.exempt and not task.up_to_date(task.record())]
     if not todo:
         return []
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,7 @@ def replicate(
 
 def work(
     todo: list[Task], prepare: Callable[[Task], list[dict]], finish: Callable[[Task, list[dict], dict], None],
-    scheduler: str | None, workers: int | None, root: str | Path, limit: float,
-    progress: bool,
+    scheduler: str | None, workers: int | None, root: str | Path, limit: float, progress: bool,
 ) -> list[str]:  # fmt: skip
     """Run tasks, a line for each that failed: live looks first, then fresh seeds, of others the cheapest first."""
     todo, running, failed = list(todo), {}, []

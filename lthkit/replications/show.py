@@ -16,7 +16,7 @@ def listed(tasks: Iterable[Task]) -> str:
         else:
             seconds, record = task.seconds(), task.record()
             days = f", {age(record)} days old" if record else ""
-            state = "to do" if record is None else "done" if task.fresh_enough(record) else "stale"
+            state = "to do" if record is None else "done" if task.up_to_date(record) else "stale"
             state += days + ("" if seconds is None else f", {seconds / 60:.1f} min")
         lines.append(f"{task.lab.name:32} {task.setting:8} {state}")
     return "\n".join(lines)

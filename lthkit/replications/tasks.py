@@ -34,7 +34,7 @@ class Task:
         """What was found before, or None.  Raises ValueError for a broken file."""
         return records.find(self.folder, self.lab.name, self.setting)
 
-    def fresh_enough(self, record: dict | None) -> bool:
+    def up_to_date(self, record: dict | None) -> bool:
         """Whether a record is there, and of the lab as it stands."""
         return record is not None and self.lab.hash(record["parameters"]) == record["hash"]
 
@@ -59,10 +59,10 @@ class Task:
     def _unused(self, seeds: range) -> list[int]:
         """Seeds of which none was used: as many as the live record says, after those of a record that is stale."""
         before, live = self.record(), Task(self.lab, "live", self.folder)
-        if self.fresh_enough(before):
+        if self.up_to_date(before):
             return before["parameters"][0]["seeds"]
         found = live.record()
-        if not live.fresh_enough(found):
+        if not live.up_to_date(found):
             raise ValueError("needs the lab's record in setting 'live' first")
         first = before["parameters"][0]["seeds"][-1] + 1 if before else seeds[0]
         unused = range(first, first + _needed(found))
@@ -85,9 +85,7 @@ class Task:
         return live["seconds"] * max(len(setting.runs), seeds / 10) * setting.longer * pixels
 
 
-def tasks(
-    numbers: Iterable[str], settings: Iterable[str], folder: str | Path, notebooks: str | Path
-) -> list[Task]:  # fmt: skip
+def tasks(numbers: Iterable[str], settings: Iterable[str], folder: str | Path, notebooks: str | Path) -> list[Task]:
     """The tasks of some labs, by number, in some settings, by name; of all where none is named.
 
     Those that are exempt stand among them.  Raises ValueError for an unknown one.

@@ -161,7 +161,7 @@ def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
     course(tiny, _06_x=lab(judged=JUDGED + "# new"))
     assert replicate("--setting=live", "--setting=fresh").exit_code == 0
     (second,) = record("06_x.fresh")["parameters"]
-    assert second["seeds"][0] == first["seeds"][-1] + 1 == 1050
+    assert second["seeds"][0] == first["seeds"][-1] + 1 == 10050
     last = record("06_x.fresh") | {"hash": "0", "parameters": [{"seeds": [1960]}]}
     replications.records.write("found", last)
     assert "06_x, fresh: has used up its 1,000 fresh seeds" in replicate("--setting=fresh").stderr
@@ -213,6 +213,16 @@ def test_what_stops_all_is_one_line(arguments, says, tiny):
     assert (done.exit_code, done.stdout) == (2, "")
     assert re.fullmatch(says, done.stderr.strip()), done.stderr
     assert not [*(tiny / "found").glob("*")]
+
+
+def test_a_scheduler_without_workers(tiny):
+    import distributed
+
+    empty = {"n_workers": 0, "processes": False, "protocol": "tcp://", "dashboard_address": None}
+    with distributed.LocalCluster(**empty) as cluster:
+        done = replicate("--setting=live", "--scheduler", cluster.scheduler_address)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.strip() == f"the Dask scheduler at {cluster.scheduler_address} has no worker"
 
 
 def test_a_folder_without_labs_or_with_a_broken_one(tiny):
