@@ -54,6 +54,10 @@ COLUMNS: dict[str, Column] = {
     "kept_mean": replace(_SHARE, label="mean probability, %"),
     "kept_sampled": replace(_SHARE, label="weights kept by a drawn mask, %"),
     "kept_thresholded": replace(_SHARE, label="weights with p > 0.5, %"),
+    # of what is left: `report.nonzeros`
+    "weights": Column("weights", " weights", digits=0),
+    "pruned": Column("weights pruned", " weights", digits=0),
+    "compression": Column("weights for each one that is not 0", digits=1),
     # of labs
     "share": _SHARE,
     "relative_time": Column(
