@@ -187,3 +187,22 @@ def test_a_label_or_scale_of_the_call_comes_first(table, history):
     assert plots.against_kept(table, "t", ylabel="").axes[0].get_ylabel() == ""
     ax = plots.curves(history, "val_loss", "t", "", scale=0).axes[0]
     assert ax.get_ylabel() == "" and not ax.get_lines()[0].get_ydata().any()
+
+
+def test_leads_are_drawn_in_points_against_the_length_of_training():
+    rows = [(pair, n, seed, lead + 0.01 * seed) for pair, lead in {"a over b": 0.2, "c over d": -0.05}.items()
+            for n, lead in ((10, lead), (200, lead / 10)) for seed in (-1, 0, 1)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["pair", "epochs", "seed", "lead"])
+    ax = plots.leads(table, "The lead shrinks").axes[0]
+    assert ax.get_xscale() == "log" and [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "a over b",
+        "c over d",
+    ]
+    drawn = {line.get_label(): line.get_xydata() for line in ax.lines}
+    np.testing.assert_allclose(drawn["a over b"], [[10, 20], [200, 2]])
+    np.testing.assert_allclose(drawn["c over d"], [[10, -5], [200, -0.5]])
+    half = 100 * stats.t.ppf(0.975, 2) * 0.01 / 3**0.5
+    assert ax.collections[0].get_paths()[0].vertices[:, 1].max() == pytest.approx(20 + half)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["10", "200"] and ax.get_title(
+        loc="left"
+    ) == "The lead shrinks"

@@ -31,6 +31,13 @@ def glued(value) -> tuple[dict, dict]:
     return {mime.removeprefix(lab.PREFIX): content for mime, content in output.data.items()}, output.metadata
 
 
+def test_a_table_is_stored_by_its_columns(shell):
+    bundle, _ = lab._bundle("leads", pd.DataFrame({"seed": np.arange(2), "lead": [0.5, 0.25]}))
+    assert {mime: json.loads(text) for mime, text in bundle.items()} == {
+        lab.TABLE: {"seed": [0, 1], "lead": [0.5, 0.25]}
+    }
+
+
 @pytest.mark.parametrize(
     "value, text",
     [
@@ -64,7 +71,7 @@ def test_a_verdict_is_stored_as_json(shell):
     assert (stored["margin"], stored["n"], stored["differences"]) == (0.5, 10, {"a − b": {"7": 0.25}})
 
 
-@pytest.mark.parametrize("value", [[1], None, np.ones(1), torch.ones(2), pd.DataFrame({"a": [1]}), 1j])
+@pytest.mark.parametrize("value", [[1], None, np.ones(1), torch.ones(2), {"a": [1]}, 1j])
 def test_anything_else_is_refused_by_its_type(value):
     with pytest.raises(TypeError, match=type(value).__name__):
         lab.quote(key=value)

@@ -140,8 +140,13 @@ def test_replicate_k_equals_its_seed_alone(network, data):
     assert same_bits(network.init([9]), {name: value[1:2] for name, value in network.init([4, 9, 2]).items()})
     both = fit(network, params, data, seeds=[4, 9, 2], iterations=15, batch_size=20, test_curve=True)
     alone = fit(
-        network, {name: value[1:2] for name, value in params.items()}, data, seeds=[9], iterations=15, batch_size=20,
-            test_curve=True,
+        network,
+        {name: value[1:2] for name, value in params.items()},
+        data,
+        seeds=[9],
+        iterations=15,
+        batch_size=20,
+        test_curve=True,
     )
     assert worst({name: value[1:2] for name, value in both.params.items()}, alone.params) < 1e-12
     assert (both.history.val_loss[1:2] - alone.history.val_loss).abs().max() < 1e-12

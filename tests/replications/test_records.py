@@ -31,7 +31,7 @@ def record(**changed) -> dict:
     found = {
         "lab": "06_x", "setting": "live", "defaults": {"epochs": 2}, "parameters": [{}],
         "verdicts": {"k": looked(range(5)).to_dict(), "f": report.fact("It is", True).to_dict()},
-        "versions": {"torch": "2"}, "commit": None, "processor": "p", "threads": 1, "seconds": 1.25,
+        "tables": {}, "versions": {"torch": "2"}, "commit": None, "processor": "p", "threads": 1, "seconds": 1.25,
         "date": "2026-11-24T21:00:00+00:00", "hash": "0",
     }  # fmt: skip
     return found | changed
@@ -94,6 +94,12 @@ def test_runs_are_merged_as_if_they_were_one():
         replications.merge([found[0], found[0]])
     with pytest.raises(ValueError, match=r"k is missing in runs \[2\] of 2"):
         replications.merge([found[0], {"f": found[1]["f"]}])
+
+
+def test_tables_of_several_runs_stand_below_each_other():
+    runs = [{"leads": {"seed": [0, 1], "lead": [0.5, 0.25]}}, {"leads": {"seed": [2], "lead": [0.125]}}]
+    assert records.joined(runs) == {"leads": {"seed": [0, 1, 2], "lead": [0.5, 0.25, 0.125]}}
+    assert records.joined([{}, {}]) == {}
 
 
 def test_a_record_is_stale_once_verdict_cells_or_parameters_change(tmp_path):
