@@ -146,8 +146,8 @@ SNIP_SCORES = Task(
             "gradient for?"
         ),
         (
-            "torch.autograd.grad(loss, weights) returns one gradient for each tensor of the tuple `weights`, and "
-            "changes nothing."
+            "torch.autograd.grad(loss, weights) returns one gradient for each tensor of the tuple `weights`. "
+            "`loss.backward()` would add to the gradients that the model already holds."
         ),
         "Collect {name: p for name, p in model.named_parameters() if p.dim() == 2} first. Then (w * g).abs().",
     ),
