@@ -57,6 +57,7 @@ def replicate(
         str, typer.Option(metavar="ADDRESS", help="Of a Dask scheduler, as in tcp://10.0.0.1:8786.")
     ] = "",
     workers: Annotated[int, typer.Option(min=0, help="How many processes here; 0: one a core.")] = 0,
+    limit: Annotated[float, typer.Option(min=1, help="Minutes of a lab in a setting.")] = 60,
     root: Annotated[Path, typer.Option(help="Where downloaded data sets lie.")] = Path("data"),
     out: Annotated[Path, typer.Option(help="The folder of the records.")] = Path("book/results/replications"),
     list_them: Annotated[bool, typer.Option("--list", help="List what is done and what is to do.")] = False,
@@ -85,8 +86,9 @@ def replicate(
         if canary:
             failed = replications.canary(lab, out, here, workers or None, root, progress=True)
         else:
-            among = {"scheduler": scheduler or None, "workers": workers or None, "root": root, "progress": True}
-            failed = replications.replicate(lab, setting, out, here, **among)
+            failed = replications.replicate(
+                lab, setting, out, here, scheduler or None, workers or None, root, limit, progress=True
+            )
     except ModuleNotFoundError as error:
         extra = "dask" if scheduler else "replicate"
         _stop(f'replicating needs {error.name}: pip install "lthkit[{extra}]"')

@@ -56,6 +56,7 @@ COLUMNS: dict[str, Column] = {
     "kept_thresholded": replace(_SHARE, label="weights with p > 0.5, %"),
     # of labs
     "share": _SHARE,
+    "relative_time": Column("time, of the dense layer's", digits=2, better="faster", worse="slower", less_is_better=True),
     "lead": replace(_SHARE, label="lead in test accuracy, points", better="larger", worse="smaller"),
     "cosine": Column("cosine of masking and training"),
     "reached": replace(_SHARE, label="outputs that a signal reaches, %"),

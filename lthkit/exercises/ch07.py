@@ -69,7 +69,7 @@ PREDICT = Task(
         "variant_1_before_training",
         "places_matter",
         "lead_short",
-        "variant_1_long",
+        "zero_at_equal_cost",
         "lead_long",
         "sparse_network",
         "zero_sparse",

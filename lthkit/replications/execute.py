@@ -17,15 +17,15 @@ import lthkit
 from lthkit import files
 from lthkit.lab import PREFIX, TABLE, VERDICT
 
-LIMIT = 3600  # seconds of a task
+LIMIT = 60  # minutes of a task
 CHILD = Path(__file__).with_name("child.py")
 THREADS = 1
 MIMES = {"verdicts": VERDICT, "tables": TABLE}  # what a record takes of what a lab quotes
 _running: set[subprocess.Popen] = set()
 
 
-def execute(notebook: str, runs: list[dict]) -> dict:
-    """Run a lab, given as text, once with each of `runs`, in a process of its own.
+def execute(notebook: str, runs: list[dict], limit: float = LIMIT) -> dict:
+    """Run a lab, given as text, once with each of `runs`, in a process of its own, for at most `limit` minutes.
 
     Its home is an empty temporary folder: nothing that a reader stored counts.
     Returns {"verdicts": [{key: Verdict.to_dict()} of each run], "tables": [{key: {column: values}} of each run], …}
@@ -35,7 +35,7 @@ def execute(notebook: str, runs: list[dict]) -> dict:
     job = {"notebook": notebook, "runs": runs, "mimes": {kind: PREFIX + mime for kind, mime in MIMES.items()}}
     try:
         with tempfile.TemporaryDirectory(prefix="lthkit-", ignore_cleanup_errors=True) as home:
-            outcome = _answer(job, Path(home))
+            outcome = _answer(job, Path(home), limit)
     except OSError as error:  # no room for the folder
         outcome = {"error": str(error)}
     if "error" in outcome:
@@ -57,7 +57,7 @@ def facts() -> dict:
     return {"versions": versions, "commit": _commit(), "processor": _processor(), "threads": THREADS}
 
 
-def _answer(job: Mapping, home: Path) -> dict:
+def _answer(job: Mapping, home: Path, limit: float) -> dict:
     spec = {"argv": [sys.executable, "-P", str(CHILD), "kernel", "-f", "{connection_file}"]}
     spec |= {"display_name": "lthkit", "language": "python"}
     for folder in ("work", "data/kernels/lthkit"):
@@ -70,9 +70,9 @@ def _answer(job: Mapping, home: Path) -> dict:
     )  # fmt: skip
     _running.add(process)
     try:
-        said, problem = process.communicate(json.dumps(job), timeout=LIMIT)
+        said, problem = process.communicate(json.dumps(job), timeout=60 * limit)
     except subprocess.TimeoutExpired:
-        return {"error": f"stopped after {LIMIT / 60:g} minutes"}
+        return {"error": f"stopped after {limit:g} minutes"}
     finally:
         _kill(process)  # its kernel follows it
         process.communicate()

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lthkit import columns
+from lthkit.replications.execute import LIMIT
 from lthkit.replications.runner import work
 from lthkit.replications.tasks import Task, tasks
 from lthkit.report import Verdict
@@ -31,7 +32,7 @@ def canary(
         lines = differs(task.record()["verdicts"], outcome["verdicts"][0])
         moved.extend(f"{task.lab.name}: {line}" for line in lines)
 
-    failed = work(known, Task.given, compare, None, workers, root, progress)
+    failed = work(known, Task.given, compare, None, workers, root, LIMIT, progress)
     return failed + moved
 
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from lthkit import data
 from lthkit.checks import check_count
 from lthkit.replications import records
-from lthkit.replications.execute import execute, stop
+from lthkit.replications.execute import LIMIT, execute, stop
 from lthkit.replications.settings import SETTINGS
 from lthkit.replications.tasks import Task, rates, tasks
 
@@ -24,13 +24,14 @@ Pool = tuple[Executor, Callable[[], int]]  # and how many tasks it takes at once
 def replicate(
     labs: Iterable[str] = (), settings: Iterable[str] = (), out: str | Path = "book/results/replications",
     notebooks: str | Path = "notebooks", scheduler: str | None = None, workers: int | None = None,
-    root: str | Path = "data", progress: bool = False,
+    root: str | Path = "data", limit: float = LIMIT, progress: bool = False,
 ) -> list[str]:  # fmt: skip
     """Run labs in settings, and write a record of each pair that has none of the lab as it stands.
 
     labs: by number, as in "06"; all unless given.  settings: names of `SETTINGS`; all unless given.
     out: the folder of the records.  notebooks: that of the labs.  root: that of the data sets, on each machine.
     scheduler: the address of a Dask scheduler; without it, `workers` processes here, by default one a core.
+    limit: minutes of a task, all its runs together.
     Returns a line for each task that failed.  Raises ValueError, OSError (ConnectionError for the scheduler) or
     ImportError for what stops all: unknown names, missing data or packages, a folder that cannot be written.
     """
@@ -50,12 +51,13 @@ def replicate(
     def finish(task: Task, given: list[dict], outcome: dict) -> None:
         records.write(out, _record(task, given, outcome))
 
-    return work(todo, Task.given, finish, scheduler, workers, root, progress)
+    return work(todo, Task.given, finish, scheduler, workers, root, limit, progress)
 
 
 def work(
     todo: list[Task], prepare: Callable[[Task], list[dict]], finish: Callable[[Task, list[dict], dict], None],
-    scheduler: str | None, workers: int | None, root: str | Path, progress: bool,
+    scheduler: str | None, workers: int | None, root: str | Path, limit: float,
+    progress: bool,
 ) -> list[str]:  # fmt: skip
     """Run tasks, a line for each that failed: live looks first, then fresh seeds, of others the cheapest first."""
     todo, running, failed = list(todo), {}, []
@@ -80,7 +82,7 @@ def work(
                     fail(task, error)
                     continue
                 told = where if "root" in task.lab.defaults else {}
-                future = executor.submit(execute, task.lab.text, [run | told for run in given])
+                future = executor.submit(execute, task.lab.text, [run | told for run in given], limit)
                 running[future] = task, given
             bar.set_postfix_str(", ".join(f"{task.lab.name[:2]} {task.setting}" for task, _ in running.values()))
             for future in wait(running, return_when=FIRST_COMPLETED).done:

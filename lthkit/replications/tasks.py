@@ -13,6 +13,7 @@ from lthkit.replications.settings import EXEMPT, SETTINGS
 from lthkit.report import Verdict
 
 RATES = "sgd_rates.json"  # beside the records
+RESERVED = 1_000  # fresh seeds of a lab, in all
 BIG_IMAGES = 10  # how much longer 28×28 pixels take than 8×8
 
 
@@ -64,7 +65,10 @@ class Task:
         if not live.fresh_enough(found):
             raise ValueError("needs the lab's record in setting 'live' first")
         first = before["parameters"][0]["seeds"][-1] + 1 if before else seeds[0]
-        return list(range(first, first + _needed(found)))
+        unused = range(first, first + _needed(found))
+        if unused[-1] - seeds[0] >= RESERVED:
+            raise ValueError(f"has used up its {RESERVED:,} fresh seeds")
+        return list(unused)
 
     def seconds(self) -> float | None:
         """How long it should take, from its own record or the lab's live one; None without any."""

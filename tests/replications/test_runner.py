@@ -35,7 +35,7 @@ def quick(monkeypatch):
     """No process: each task is noted, and answered at once with differences that are all 0.02, or by an error."""
     asked = []
 
-    def instead(text, runs):
+    def instead(text, runs, limit):
         if "no answer" in text:
             return {"error": "code cell 4 raised ValueError: no answer"}
         number = next(n for n in range(1, 100) if f"# Lab {n}\n" in text.replace("\\n", "\n") or n == 99)
@@ -83,7 +83,7 @@ def test_a_lab_runs_in_its_settings_and_leaves_records(tiny, monkeypatch):
         sorted(seeds["split"]) == [str(n) for n in range(2000, 2020)] and found["split"]["verdicts"]["one"]["n"] == 20
     )
     assert found["long"]["verdicts"]["one"]["scope"] == "digits, split 0, 10 epochs"
-    assert 50 <= len(seeds["fresh"]) <= 200 and seeds["fresh"][0] == "1000"
+    assert 50 <= len(seeds["fresh"]) <= 200 and seeds["fresh"][0] == "10000"
     assert sorted(os.listdir(tiny)) == ["found", "notebooks"]
     # Nothing runs twice, and a changed lab runs again.
     before = comparable(tiny / "found")
@@ -141,7 +141,7 @@ def test_live_looks_run_first_then_fresh_seeds_then_the_cheapest(tiny, quick):
     asked = [f"--setting={name}" for name in ("split", "fresh", "live")]
     assert replicate(*asked, "--workers", "1").exit_code == 0
     kinds = [(n, len(runs), runs[0].get("seeds", [0])[0]) for n, runs in quick]
-    assert kinds == [(2, 1, 0), (3, 1, 0), (2, 1, 1000), (3, 1, 1000), (3, 4, 2000), (2, 4, 2000)]
+    assert kinds == [(2, 1, 0), (3, 1, 0), (2, 1, 10000), (3, 1, 10000), (3, 4, 2000), (2, 4, 2000)]
 
 
 def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
@@ -162,6 +162,9 @@ def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
     assert replicate("--setting=live", "--setting=fresh").exit_code == 0
     (second,) = record("06_x.fresh")["parameters"]
     assert second["seeds"][0] == first["seeds"][-1] + 1 == 1050
+    last = record("06_x.fresh") | {"hash": "0", "parameters": [{"seeds": [1960]}]}
+    replications.records.write("found", last)
+    assert "06_x, fresh: has used up its 1,000 fresh seeds" in replicate("--setting=fresh").stderr
 
 
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(tiny):
@@ -176,15 +179,14 @@ def test_a_task_that_fails_is_one_line_and_the_others_go_on(tiny):
     assert [path.name for path in (tiny / "found").iterdir()] == ["06_x.live.json"]
 
 
-def test_a_task_has_a_time_limit(tiny, monkeypatch):
-    monkeypatch.setattr(execute, "LIMIT", 4)
+def test_a_task_has_a_time_limit(tiny):
     course(tiny, _06_x=lab("while True: pass"))
-    assert replications.replicate(["06"], ["live"], "found") == ["06_x, live: stopped after 0.0666667 minutes"]
+    assert replications.replicate(["06"], ["live"], "found", limit=0.1) == ["06_x, live: stopped after 0.1 minutes"]
     assert not list((tiny / "found").iterdir())
 
 
 def test_runs_that_do_not_fit_together_are_a_failure(tiny, quick, monkeypatch):
-    def instead(text, runs):
+    def instead(text, runs, limit):
         return {"verdicts": [{"k": verdict([1])} for _ in runs], **FACTS}
 
     monkeypatch.setattr(runner, "execute", instead)
