@@ -254,7 +254,10 @@ PRUNE = Task(
     minutes=8,
     hints=(
         "Print `size` and `threshold` in the second round. How many zeros stand in `size`?",
-        "The percentile counts the pruned weights too. Which entries of `size` belong to alive weights?",
+        (
+            "The percentile counts the pruned weights too. Which entries of `size` belong to alive weights? Take the "
+            "threshold from those, and still compare all of `size` with it."
+        ),
     ),
     why="After the first round 20 % of the numbers in `size` are zeros of pruned weights. The 20th percentile of "
     "*all* numbers falls where those zeros end, so no alive weight lies below it. The percentile must be that of "

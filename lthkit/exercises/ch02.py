@@ -216,6 +216,7 @@ REWIND = Task(
     hints=(
         "Call it, add 1 to every parameter, and print `saved`. What has happened to it?",
         "`parameter.data = saved[name]` copies nothing: it makes the parameter *be* that tensor.",
+        "`copy_` moves values into a parameter. Around it, `with torch.no_grad():` keeps autograd from refusing.",
     ),
     why="`parameter.data = saved[name]` makes the parameter *be* the saved tensor. The next training then "
     "changes both. `copy_` moves the values and leaves the saved tensor alone. "

@@ -146,8 +146,8 @@ SNIP_SCORES = Task(
             "gradient for?"
         ),
         (
-            "torch.autograd.grad(loss, weights) returns one gradient for each tensor of the tuple `weights`, and "
-            "changes nothing."
+            "torch.autograd.grad(loss, weights) returns one gradient for each tensor of the tuple `weights`. "
+            "`loss.backward()` would add to the gradients that the model already holds."
         ),
         "Collect {name: p for name, p in model.named_parameters() if p.dim() == 2} first. Then (w * g).abs().",
     ),
@@ -324,7 +324,9 @@ def _stacks(rng: np.random.Generator) -> list[tuple]:
 def _verify_reached(args: tuple, got: object) -> Fault | None:
     if isinstance(got, Tensor | np.ndarray):
         got = got.tolist()
-    return compare(reached_units(*args), got)
+    expected = reached_units(*args)
+    fault = compare(expected, got)
+    return fault and Fault(fault.mistake, expected, got)  # all counts, not the first wrong one alone
 
 
 def _any_weight(masks):

@@ -202,7 +202,8 @@ FREEZE = Task(
     why="With trained signs the network is no longer untrained: the sign is most of what training decided. The size "
     "leaks less, but it leaks. Both come from `initial`, pruned weights included, so that the constant does not "
     "depend on the mask.",
-    next="Try freeze_faulty in section 5. How much accuracy does the leak add?",
+    next="The mask of section 5 drops the flipped weights, so there trained signs leak nothing. Keep all weights "
+    "instead: mask = torch.ones_like(wi, dtype=torch.bool). What do freeze_faulty and your repair reach?",
     verify=_verify_frozen,
     reference=freeze_repaired,
     trials=_masked_layers,
