@@ -73,7 +73,7 @@ def test_what_columns_mean(column, expected):
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_column_does_not_contradict_itself(name):
     found = COLUMNS[name]
-    assert (found.scale == 100) == (found.unit == " points") == found.label.endswith(", %")
+    assert (found.scale == 100) == (found.unit == " points") == found.label.endswith((", %", ", points"))
     assert found.better != found.worse and found.label and found.unit == found.unit.rstrip()
     assert found.less_is_better == (found.better in ("lower", "earlier", "faster"))
     with pytest.raises(FrozenInstanceError):

@@ -6,6 +6,7 @@ and they alone are trained.
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def compressible(network: Network, params: Params, masks: Masks) -> Masks:
     params: effective ones.  Pruned weights must be 0 to be skipped.
     """
     like = params[network.prunable[0]]
-    if not network.compresses or not like.is_cpu or like.dtype not in DTYPES:
+    if not network.compresses or not like.is_cpu or like.dtype not in dtypes():
         return {}
     masks = {n: masks.get(n, torch.ones_like(params[n], dtype=torch.bool)) for n in network.prunable}
     kept, total = (sum(map(count, masks.values())) for count in (torch.count_nonzero, torch.numel))
@@ -102,6 +103,14 @@ def _works(dtype: torch.dtype) -> bool:
         return False
 
 
-with warnings.catch_warnings():  # torch warns once in a process that compressed rows are new to it
-    warnings.simplefilter("ignore")
-    DTYPES = {dtype for dtype in (torch.float32, torch.float64) if torch.backends.mkl.is_available() and _works(dtype)}
+@cache
+def dtypes() -> set[torch.dtype]:
+    """Those for which this build of torch has such products.
+
+    Ask once before threads are started: torch warns once in a process that compressed rows are new to it, and in a
+    thread no warning can be silenced.  Not at import: a process that has computed with torch can no longer be forked.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        possible = (torch.float32, torch.float64) if torch.backends.mkl.is_available() else ()
+        return {dtype for dtype in possible if _works(dtype)}

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from lthkit.checkpoints import Checkpoint
 from lthkit.data import Dataset
 from lthkit.networks import Network
+from lthkit.networks.compressed import dtypes
 from lthkit.stacks import Masks, Params, cut, effective, join
 from lthkit.streams import as_seeds, streams
 from lthkit.training.history import Fit, History
@@ -56,6 +57,7 @@ def fit(
     tabulated = settings.tabulated(data)
     data = data.to(device=like.device, dtype=like.dtype)
     network.check_images(data, start, settings.smallest(data))
+    dtypes()  # before threads are started
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}

@@ -16,7 +16,7 @@ from lthkit.networks.compressed import compress, compressible
 from ..oracles import clone, examples, same_bits
 from .test_dense import gradients, relative, world, worlds
 
-pytestmark = pytest.mark.skipif(not compressed.DTYPES, reason="this build of torch has no such products")
+pytestmark = pytest.mark.skipif(not compressed.dtypes(), reason="this build of torch has no such products")
 
 
 def pruned(seed: int, network, params, shares):
@@ -173,7 +173,7 @@ def test_other_numbers_and_other_networks_are_left_as_they_are(monkeypatch):
     assert compressible(NETWORK, {name: value.to("meta") for name, value in params.items()}, masks) == {}
     assert not from_module(NETWORK.module).compresses
     assert compressible(NETWORK, {name: value.double() for name, value in params.items()}, masks) == masks
-    monkeypatch.setattr(compressed, "DTYPES", set())
+    monkeypatch.setattr(compressed, "dtypes", set)
     assert compressible(NETWORK, params, masks) == {}
 
 
@@ -198,7 +198,8 @@ def test_torch_warns_of_nothing():
     """Of compressed rows being new to it; in a process of its own, as it does so but once."""
     code = """
 import torch
-from lthkit.networks.compressed import compress
+from lthkit.networks.compressed import compress, dtypes
+dtypes()
 torch.mm(compress(torch.ones(1, 2, 2, dtype=torch.bool), torch.ones(4)), torch.ones(2, 2))
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=False, capture_output=True, text=True)

@@ -41,7 +41,7 @@ def quick(monkeypatch):
         number = next(n for n in range(1, 100) if f"# Lab {n}\n" in text.replace("\\n", "\n") or n == 99)
         asked.append((number, runs))
         seeds = [run.get("seeds", range(10)) for run in runs]
-        return {"verdicts": [{"k": verdict(each)} for each in seeds], **FACTS}
+        return {"verdicts": [{"k": verdict(each)} for each in seeds], "tables": [{} for _ in seeds], **FACTS}
 
     monkeypatch.setattr(runner, "execute", instead)
     return asked
@@ -133,7 +133,7 @@ def test_live_looks_run_first_then_fresh_seeds_then_the_cheapest(tiny, quick):
     for n, seconds in {2: 300.0, 3: 20.0}.items():
         course(tiny, **{f"_0{n}_x": lab(f"# Lab {n}\n")})
         old = FACTS | {"lab": f"0{n}_x", "setting": "split", "defaults": {}, "parameters": [], "hash": "0"}
-        old |= {"verdicts": {}, "date": "2026-11-24T21:00:00+00:00", "seconds": seconds}
+        old |= {"verdicts": {}, "tables": {}, "date": "2026-11-24T21:00:00+00:00", "seconds": seconds}
         files_in = tiny / "found"
         files_in.mkdir(exist_ok=True)
         replications.records.write(files_in, old)
@@ -162,7 +162,7 @@ def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
     assert replicate("--setting=live", "--setting=fresh").exit_code == 0
     (second,) = record("06_x.fresh")["parameters"]
     assert second["seeds"][0] == first["seeds"][-1] + 1 == 10050
-    last = record("06_x.fresh") | {"hash": "0", "parameters": [{"seeds": [1960]}]}
+    last = record("06_x.fresh") | {"hash": "0", "parameters": [{"seeds": [10960]}]}
     replications.records.write("found", last)
     assert "06_x, fresh: has used up its 1,000 fresh seeds" in replicate("--setting=fresh").stderr
 
@@ -187,7 +187,7 @@ def test_a_task_has_a_time_limit(tiny):
 
 def test_runs_that_do_not_fit_together_are_a_failure(tiny, quick, monkeypatch):
     def instead(text, runs, limit):
-        return {"verdicts": [{"k": verdict([1])} for _ in runs], **FACTS}
+        return {"verdicts": [{"k": verdict([1])} for _ in runs], "tables": [{} for _ in runs], **FACTS}
 
     monkeypatch.setattr(runner, "execute", instead)
     assert replications.replicate(["06"], ["split"], "found") == ["06_x, split: k: seeds ['1'] ran twice"]

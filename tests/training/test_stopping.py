@@ -47,8 +47,9 @@ def threads(request):
 
 
 def ours() -> list[str]:
-    """The threads beside the main one, but for the one that looks after tqdm's bars."""
-    return [thread.name for thread in threading.enumerate() if "tqdm" not in thread.name][1:]
+    """The threads beside the main one, but for those that tqdm and Dask leave where they were used before."""
+    others = ("tqdm", "IO loop")
+    return [thread.name for thread in threading.enumerate() if not any(name in thread.name for name in others)][1:]
 
 
 def interrupt(call, when) -> None:
