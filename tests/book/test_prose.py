@@ -41,7 +41,7 @@ for plugin in (
 
 
 def paragraphs(markdown: str) -> list[str]:
-    """The running text: no headings, tables, code or addresses; code, formula or role in a line counts as a word."""
+    """The running text: no headings, tables, code or addresses; code, formula or role but `says` counts as a word."""
     found, tokens = [], parser.parse(markdown)
     for before, token in zip([None, *tokens], tokens):
         if token.type in ("fence", "colon_fence") and PROSE_DIRECTIVE.match(token.info.strip()):
@@ -57,6 +57,8 @@ def words(token) -> str:
         return token.content
     if token.type in ("softbreak", "hardbreak"):
         return " "
+    if token.type == "myst_role" and token.meta["name"] == "says":
+        return ""  # a mark after the full stop, no word
     return "x" if token.type in ("code_inline", "math_inline", "math_single", "myst_role") else ""
 
 
@@ -100,7 +102,7 @@ title: no
 ---
 # No heading
 (target)=
-One `two` $x + y$ {glued}`a:.1f` [five](https://example.org/a.b?c). Six.
+One `two` $x + y$ {glued}`a:.1f` [five](https://example.org/a.b?c).{says}`no holds` Six.
 
 | no | table |
 |---|---|
