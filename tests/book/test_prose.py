@@ -30,7 +30,7 @@ FORBIDDEN = re.compile(
 )
 FOLDED = re.compile(r"\{(answer|question|glued-figure|drawing|lab-links)\}")  # read when opened, or no running text
 NUMBER = re.compile(r"(?<![\w^-])(?<![Vv]ariant )\d+(?:[.,]\d+)*")  # not in fc1, LeNet-300-100, variant 1 or a square
-QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
+QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict|says)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs|et al|cf|sec|eq|fig|no)\.", re.IGNORECASE)
 
 parser = MarkdownIt("commonmark").enable("table")
@@ -269,5 +269,5 @@ def test_what_a_chapter_shows_before_anything_is_opened():
 
 
 def test_what_a_page_quotes():
-    page = "{glued}`a:.1f` {glued}`b@02_two` {doc}`c`\n```{glued-figure} d\n```\n:::{verdict} e@02_two\n:::\n`f`"
-    assert QUOTED.findall(page) == [("a", ""), ("b", "02_two"), ("d", ""), ("e", "02_two")]
+    page = "{glued}`a:.1f` {glued}`b@02_two` {doc}`c`\n```{glued-figure} d\n```\n:::{verdict} e@02_two\n:::\n`f`{says}`g@02_two holds`"
+    assert QUOTED.findall(page) == [("a", ""), ("b", "02_two"), ("d", ""), ("e", "02_two"), ("g", "02_two")]
