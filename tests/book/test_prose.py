@@ -269,5 +269,6 @@ def test_what_a_chapter_shows_before_anything_is_opened():
 
 
 def test_what_a_page_quotes():
-    page = "{glued}`a:.1f` {glued}`b@02_two` {doc}`c`\n```{glued-figure} d\n```\n:::{verdict} e@02_two\n:::\n`f`{says}`g@02_two holds`"
+    page = "{glued}`a:.1f` {glued}`b@02_two` {doc}`c`\n```{glued-figure} d\n```\n:::{verdict} e@02_two\n:::\n`f`"
+    page += "{says}`g@02_two holds`"
     assert QUOTED.findall(page) == [("a", ""), ("b", "02_two"), ("d", ""), ("e", "02_two"), ("g", "02_two")]
