@@ -241,7 +241,7 @@ class FillIn(SphinxPostTransform):
         domain, start = self.env.get_domain("cite"), f"{name[1]}{name[2]}".lower()
         for citation in domain.citations:
             if citation.key.startswith(start):
-                return domain.bibliographies[citation.bibliography_key].docname, citation.citation_id
+                return citation.bibliography_key.docname, citation.citation_id
         return None
 
     def labs(self) -> list[str]:
