@@ -155,6 +155,6 @@ def ledger(rows: list[Row]) -> str:
 
 
 def says(status: str, uri: str) -> str:
-    """A small link from a sentence to the claim that bears it out."""
-    link = f'class="reference internal" href="{escape(uri)}" aria-label="Claim: {escape(status)}"'
-    return f'<sup class="lth-says"><a {link}>{SYMBOLS[status]}</a></sup>'
+    """A small link from a sentence to the claim that bears it out; by being contradicted, if the sentence denies it."""
+    link = f'class="reference internal" href="{escape(uri)}" aria-label="Borne out. Claim: {escape(status)}"'
+    return f'<sup class="lth-says"><a {link}>✓</a></sup>'
