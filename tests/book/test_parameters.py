@@ -76,4 +76,5 @@ def measured_scopes(notebook: nbformat.NotebookNode) -> list[str]:
     """What the lab's measured verdicts say they hold for; how long a product takes has nothing to do with the data."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [output["data"][PREFIX + VERDICT] for output in outputs if PREFIX + VERDICT in output.get("data", {})]
-    return [verdict["scope"] for verdict in map(json.loads, found) if verdict["n"] and verdict["column"] != "relative_time"]
+    measured = [verdict for verdict in map(json.loads, found) if verdict["n"]]
+    return [verdict["scope"] for verdict in measured if verdict["column"] != "relative_time"]
