@@ -55,7 +55,7 @@ Look at the *interval*.
 In short: {glued}`rewind_wins`
 
 Rewinding wins,{says}`rewind_wins holds` but not under SGD.{says}`rewind_wins sgd disagrees` Tickets stop no
-sooner.{says}`sooner@02_other undecided`
+sooner.{says}`sooner@02_other too close to call`
 
 ```{chart} leads
 :alt: One lead that falls.

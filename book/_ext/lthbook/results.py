@@ -185,7 +185,8 @@ class FillIn(SphinxPostTransform):
         """A link to the claim, and a warning where the records say otherwise than the sentence."""
         if (text := self.content(node, VERDICT)) is None:
             return []
-        setting, _, expected = node["spec"].rpartition(" ")
+        first, _, rest = node["spec"].partition(" ")
+        setting, expected = (first, rest) if first in records.SHORT else ("", node["spec"])
         live, found = json.loads(text), self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING)
         status = (found.status(setting) if setting else verdicts.status_of(live, found)) or "unknown: no record"
         known = {expected, *({report.LIVE[expected]} if expected in report.LIVE and not setting else ())}
