@@ -30,7 +30,7 @@ FORBIDDEN = re.compile(
 )
 FOLDED = re.compile(r"\{(answer|question|glued-figure|drawing|lab-links)\}")  # read when opened, or no running text
 NUMBER = re.compile(r"(?<![\w^-])(?<![Vv]ariant )\d+(?:[.,]\d+)*")  # not in fc1, LeNet-300-100, variant 1 or a square
-QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict|says)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
+QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict|says|decided)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs|et al|cf|sec|eq|fig|no)\.", re.IGNORECASE)
 
 parser = MarkdownIt("commonmark").enable("table")
@@ -165,7 +165,7 @@ def plain(markdown: str) -> tuple[int, int, int]:
             for child in token.children if not label else ():
                 if child.type in ("text", "math_inline", "math_single"):
                     numbers += len(NUMBER.findall(child.content))
-                numbers += child.type == "myst_role" and child.meta["name"] == "glued"
+                numbers += child.type == "myst_role" and child.meta["name"] in ("glued", "decided")
     return count, numbers, tables
 
 

@@ -9,6 +9,7 @@ On a page `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `
     ```{verdict} key           a card; content, if any, stands below it
     {says}`key holds`          after a sentence that compares: the build fails where the records say otherwise;
                                {says}`key long agrees` asks for another setting
+    {decided}`key`             by how much the arms differ on fresh seeds, as in 0.6 points
     ```{answer} label          content folded until the reader has guessed; the label is what the closed fold says
     ```{claims}                the ledger of all verdicts of all labs
     ```{lab-links} 10          reading minutes, then the lab in three forms
@@ -27,7 +28,7 @@ from .cells import CellAnchors
 from .figures import Drawing
 from .pages import Answer, LabLinks
 from .questions import Question
-from .results import Chart, Claims, FillIn, Glued, GluedFigure, GluedText, Says, Verdict
+from .results import Chart, Claims, Decided, FillIn, Glued, GluedFigure, GluedText, Says, Verdict
 from .solutions import Solutions
 
 MATHJAX = ("tex-mml-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
@@ -72,6 +73,7 @@ def setup(app):
     app.add_directive("verdict", Verdict)
     app.add_directive("chart", Chart)
     app.add_role("says", Says())
+    app.add_role("decided", Decided())
     app.add_directive("claims", Claims)
     app.add_directive("lab-links", LabLinks)
     app.add_directive("answer", Answer)

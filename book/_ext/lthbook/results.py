@@ -18,7 +18,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from lthkit import report
+from lthkit import columns, report
 from lthkit.checks import lookup
 
 from . import charts, records, verdicts
@@ -51,6 +51,16 @@ class GluedText(SphinxRole):
         except ValueError as error:
             return [], [self.inliner.reporter.error(str(error), line=self.lineno)]
         self.set_source_info(node)
+        return [node], []
+
+
+class Decided(SphinxRole):
+    """`key` or `key@lab`: by how much the arms differ on fresh seeds, from the record."""
+
+    def run(self):
+        node = placeholder(self.env, "decided", self.text)
+        self.set_source_info(node)
+        self.env.note_reread()  # a record may have changed
         return [node], []
 
 
@@ -196,6 +206,14 @@ class FillIn(SphinxPostTransform):
             return []
         uri = self.app.builder.get_relative_uri(self.env.docname, "book/claims")
         return [raw(verdicts.says(status, f"{uri}#{verdicts.row_anchor(node['key'])}"))]
+
+    def decided(self, node: Glued) -> list[nodes.Node]:
+        verdict = self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING).verdict
+        if verdict is None or verdict["difference"] is None:
+            logger.warning("claim %r has no record on fresh seeds", node["key"], location=node, type="lthbook")
+            return []
+        shown = columns.of(verdict["column"])
+        return [nodes.Text(f"{abs(shown.scale * verdict['difference']):.{shown.digits}f}{shown.unit}")]
 
     def chart(self, node: Glued) -> list[nodes.Node]:
         """A figure drawn from recorded tables."""
