@@ -17,6 +17,7 @@ from lthkit import columns
 from lthkit.report.verdict import LIVE, Verdict
 
 KINDS = ("better", "equivalent")
+FEWEST = 3  # pairs that may settle anything: of two, one may be an accident
 
 
 def compare(
@@ -29,13 +30,14 @@ def compare(
     kind "better": `column` of arm `better` exceeds that of `than` by more than `margin`; for a column where less is
     better (iterations, seconds, losses: see `columns`) it falls short by more.  kind "equivalent": they differ by less
     than `margin` either way.
-    The data agree with the claim if the whole interval does, disagree if none of it does; else it is too close to call.
+    The data agree with the claim if the whole interval does, disagree if none of it does; else, and with two pairs
+    whatever they show, it is too close to call.
     by: the column that names the arms.  at_round: look at this round only.  claim, scope, source: words for the badge.
     effect: the smallest difference beyond the margin that matters; 1 point unless given, for a column of shares.
     An accuracy is a count of test images, so a few seeds may agree by chance to the image.  The spread is taken to be
     at least what rounding to steps gives a difference, step / √6; the step is the smallest in all of the column.
     Raises ValueError if an arm, column or round is missing, a seed stands alone or twice or has diverged, a value is
-    NaN, or fewer than three pairs are left.
+    NaN, or fewer than two pairs are left.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
@@ -75,6 +77,8 @@ def _look(verdict: Verdict, pair: str, by_seed: Mapping[int | str, float]) -> Ve
     shown = replace(verdict, n=n, difference=mean, low=low, high=high, differences={pair: dict(by_seed)})
     inside = _room(shown)
     status = "holds" if inside > 0 else "contradicted" if _room(shown, outside=True) > 0 else "undecided"
+    if n < FEWEST:
+        status = "undecided"
     return replace(shown, status=LIVE[status])
 
 
@@ -178,8 +182,8 @@ def paired(table: pd.DataFrame, column: str, by: str, better: str, than: str, at
     if alone := sorted(set(sides[0].index) ^ set(sides[1].index)):
         raise ValueError(f"seeds {alone} are in one arm only: a paired comparison needs both")
     difference = sides[0] - sides[1]
-    if len(difference) < 3:
-        raise ValueError(f"{len(difference)} pairs are too few to judge by: use at least 3 seeds, better 10")
+    if len(difference) < 2:
+        raise ValueError(f"{len(difference)} pairs are too few to compare: use at least 2 seeds, better 10")
     return difference
 
 

@@ -127,6 +127,15 @@ def test_three_seeds_each_one_image_better_decide_nothing():
         assert (verdict.low, verdict.high) == pytest.approx((sign * 0.0025 - half, sign * 0.0025 + half))
 
 
+def test_two_pairs_show_an_interval_and_settle_nothing():
+    a, b = [0.9, 0.901], [0.8, 0.8]
+    verdict = judge(a, b)
+    expected = stats.ttest_rel(a, b).confidence_interval()
+    assert (verdict.low, verdict.high) == pytest.approx((expected.low, expected.high)) and verdict.low > 0.09
+    for seen in (verdict, judge(b, a), judge(a, b, margin=0.5), judge(a, b, margin=0.5, kind="equivalent")):
+        assert (seen.status, seen.n) == ("too close to call", 2)
+
+
 def test_the_step_is_that_of_all_values_of_the_column():
     rows = pd.concat([table([0.5] * 3, [0.25] * 3, round=1), table(*ONE_BETTER, round=2)], ignore_index=True)
     assert judge([0.5] * 3, [0.25] * 3).status == "too close to call", "the one step there is"
@@ -284,7 +293,7 @@ FAULTS = {
         {"table": GOOD.assign(diverged=[*[False] * 4, True, *[False] * 3])},
         r"seeds \[1\d\] of arm='b' have diverged",
     ),
-    "two seeds": ({"table": table(A[:2], B[:2])}, "2 pairs"),
+    "one seed": ({"table": table(A[:1], B[:1])}, "1 pairs"),
 }
 
 
