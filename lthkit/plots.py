@@ -98,13 +98,13 @@ def curves(
 
 
 @plt.rc_context(STYLE)
-def leads(table: pd.DataFrame, title: str) -> Figure:
+def leads(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figure:
     """A line for each pair of arms: its mean lead against the epochs of training.  The band is the 95 % interval.
 
     table: a row per (pair, epochs, seed), with the column `lead`.
     """
     points = summary(table, "lead", by=("pair", "epochs"))
-    ax = _lines(points, "pair", dict.fromkeys(points.pair), "epochs", "lead", title)
+    ax = _lines(points, "pair", dict.fromkeys(points.pair), "epochs", "lead", title, ax=ax)
     ax.axhline(0, color="black", linewidth=1)
     _log_axis(ax, sorted(points.epochs.unique()))
     ax.set(xlabel="epochs of training")

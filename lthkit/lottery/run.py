@@ -204,8 +204,7 @@ def read_round(folder: Path, arm: int, number: int, base: Run) -> tuple[Round, P
     except ValueError as error:
         raise ValueError(f"{path} is of another run than the files beside it: {error}") from None
     table = pd.DataFrame({"arm": head["arm"], "seed": head["seeds"]} | {n: v.numpy() for n, v in columns.items()})
-    found = History(tuple(head["seeds"]), **history)
-    return Round(head["arm"], number, masks, frozen or None, found, table), final
+    return Round(head["arm"], number, masks, frozen or None, History(tuple(head["seeds"]), **history), table), final
 
 
 def _load_2(folder: Path) -> Run:

@@ -17,9 +17,9 @@ from lthkit.masks import sparsity
 from lthkit.networks import Network
 from lthkit.stacks import Masks, Params, cut, flatten
 from lthkit.streams import as_seeds, streams
-from lthkit.supermask.frozen import Supermask, check_replicates, effective_under, frozen_weights
-from lthkit.training import check_snapshots, evaluate
-from lthkit.training.loop import run_in_parts
+from lthkit.supermask.frozen import Supermask, accuracies, check_replicates, effective_under, frozen_weights
+from lthkit.training import check_snapshots
+from lthkit.training.loop import Learner, run_in_parts
 from lthkit.training.optimizers import Optimizer
 from lthkit.training.settings import Settings
 
@@ -48,7 +48,7 @@ class Learned(Supermask):
         return drawn_masks(self.probabilities, self.seeds, draw)
 
 
-class MaskLearner:
+class MaskLearner(Learner):
     """Numbers by which weights are kept, one for each; the weights themselves stay frozen.
 
     A method says how a mask follows from the numbers (`draw`), how its gradient passes straight through (`backward`),
@@ -83,9 +83,6 @@ class MaskLearner:
     def backward(self) -> None:
         """Turn dL/dmask in `flat_grads` into dL/dnumber, in place; may write into `flat_effective`."""
 
-    def snapshot(self) -> Params:
-        """What the numbers mean, as a copy."""
-
     def shares(self) -> dict[str, Params]:
         """Right after `draw`: {column: {name: [R]}}; may write into `grads`."""
         return {}
@@ -107,9 +104,6 @@ class MaskLearner:
 
     def result(self) -> Params:
         return self.snapshot() | self.buffers
-
-    def fill_in(self, checks: dict[str, Tensor]) -> None:
-        """Nothing is left to be measured."""
 
     def state(self) -> Params:
         return {**self.buffers, "": self.flat, **self.update.state()}
@@ -201,9 +195,7 @@ class Method:
 
     def accuracies(self, params: Params) -> dict[str, Tensor]:
         """Of effective parameters, [R] each."""
-        data, size = self.data, self.settings.batch_size
-        val = evaluate(self.network, params, data.val_x, data.val_y, size)[1]
-        return {"val_accuracy": val, "test_accuracy": evaluate(self.network, params, data.test_x, data.test_y, size)[1]}
+        return accuracies(self.network, params, self.data, self.settings.batch_size)
 
     @torch.no_grad()
     def means(self, several: Iterable[Masks]) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from lthkit.training.parts import in_parts
 from lthkit.training.settings import Settings
 
 
-class Learner(Protocol):
+class Learner:
     """A stack of R replicates that learns something, one batch at a time."""
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
@@ -37,13 +36,14 @@ class Learner(Protocol):
         """What has been learned, after the last step."""
 
     def fill_in(self, checks: dict[str, Tensor]) -> None:
-        """Write into the checks {column: [R, T]}, after the last step, what could not be known before."""
+        """Write into the checks {column: [R, T]}, after the last step, what could not be known before; if anything."""
 
     def state(self) -> Params:
         """All that its next step depends on, by name, as it is: writing into these tensors sets the learner back."""
 
     def generators(self) -> Sequence[torch.Generator]:
-        """What it draws from; their states belong to its own."""
+        """What it draws from, if anything; their states belong to its own."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,14 @@ def run_in_parts(
     """
     settings, titled = settings.tabulated(data), isinstance(progress, str)
 
-    def part(replicates: slice, tick: Callable[[], object]) -> Learned:
+    def part(replicates: slice) -> Learned:
         steps = checkpoint and checkpoint.steps(replicates)
+        tick = (lambda: None) if replicates.start else bar.update  # the first part moves the bar for all
         return run(learner(replicates), data, settings, order[replicates], snapshot_at, tick, steps)
 
     bar = tqdm(total=settings.total(data), desc=progress, unit=" steps", leave=False, delay=2) if titled else progress
     with bar if titled else nullcontext():
-        parts = in_parts(part, network, len(order), data.train_x.is_cpu, bar.update)
+        parts = in_parts(part, network, len(order), data.train_x.is_cpu)
     snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
     result, checks = join(part.result for part in parts), join(part.checks for part in parts)
     return Learned(result, parts[0].iterations, checks, snapshots)
