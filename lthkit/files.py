@@ -39,7 +39,9 @@ def write(path: str | Path, kind: str, tensors: dict[str, Tensor], head: dict | 
         _check_json(name, value)
     header = {"format": str(FORMAT), "kind": kind, "head": json.dumps(head, sort_keys=True, separators=(",", ":"))}
     header |= {"names": json.dumps(list(tensors)), "sha256": BLANK.decode()}  # names: the format sorts its tensors
-    blob = safetensors.torch.save(_apart(tensors), header)
+    # Copies: the format refuses two tensors in one storage, and one that is not contiguous.
+    apart = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    blob = safetensors.torch.save(apart, header)
     at = _place(blob)
     _put(path, memoryview(blob)[: at.start], _sum(blob, at), memoryview(blob)[at.stop :])
 
@@ -185,18 +187,6 @@ def _sum(blob: bytes, at: slice) -> bytes:
     found.update(BLANK)
     found.update(memoryview(blob)[at.stop :])
     return found.hexdigest().encode()
-
-
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same values in the CPU's memory, contiguous, no two in one storage: the format refuses those."""
-    found, seen = {}, set()
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().cpu().contiguous()
-        if tensor.untyped_storage().data_ptr() in seen:
-            tensor = tensor.clone()
-        seen.add(tensor.untyped_storage().data_ptr())
-        found[name] = tensor
-    return found
 
 
 def _check_json(place: str, value: object) -> None:

@@ -59,11 +59,6 @@ def _count_kept(mask: Tensor) -> Tensor:
     return torch.tensor([np.count_nonzero(row) for row in _as_numpy(mask)], dtype=torch.int64, device=mask.device)
 
 
-def count(alive: int, rate: float) -> int:
-    """How many of `alive` weights a rate removes: rate · alive, rounded half to even as `torch.nn.utils.prune` does."""
-    return round(rate * alive)
-
-
 SCOPES: dict[str, Callable[[Iterable[str]], list[list[str]]]] = {  # which layers are ranked together, as one list
     "layer": lambda names: [[name] for name in names],
     "global": lambda names: [list(names)],
@@ -78,7 +73,8 @@ def prune(
 
     scores: {name: [R, …]}, one score a weight; only those of alive weights are read.
     rate: share of the *alive* weights to remove, one float for all or {name: float} for every layer.
-    scope: "layer" removes count(alive, rate) in each layer; "global" ranks all layers together.
+    scope: "layer" removes rate · alive in each layer, rounded half to even as `torch.nn.utils.prune` does; "global"
+        ranks all layers together.
     generators: one a replicate, for the draw among equal scores; by default the "ties" streams of seeds 0 … R − 1.
     Raises ValueError for missing names, unequal shapes, a NaN score of an alive weight, or a rate outside [0, 1].
     """
@@ -132,7 +128,7 @@ def _without_lowest(
 ) -> list[np.ndarray]:
     """The masks of one replicate once the lowest are gone.  scores, masks: [n] of each layer, ranked as one list."""
     alive = [np.count_nonzero(mask) for mask in masks]
-    k = count(sum(alive), rate)
+    k = round(rate * sum(alive))
     if k == 0:
         return masks
     threshold = _kth_lowest(scores, masks, alive, k)

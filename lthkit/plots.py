@@ -3,7 +3,7 @@
 Where a call gives no label or scale of its own, `columns` says how a column is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -35,42 +35,34 @@ def subplots(rows: int = 1, columns: int = 1, size: tuple[float, float] | None =
         return plt.subplots(rows, columns, figsize=size, **options)
 
 
+@plt.rc_context(STYLE)
 def against_kept(
     table: pd.DataFrame, title: str, column: str = "test_accuracy", by: str = "arm",
-    arms: Sequence[str] | None = None, labels: dict[str, str] | None = None, ylabel: str | None = None,
-    ax: Axes | None = None,
+    arms: Sequence[str] | None = None, ylabel: str | None = None, ax: Axes | None = None,
 ) -> Figure:  # fmt: skip
     """A line for each arm: mean over the seeds of `column` against the share of weights kept.
 
-    The band is the 95 % interval of the mean.  title: the finding.  arms: which, in this order; labels: their names.
+    The band is the 95 % interval of the mean.  title: the finding.  arms: which, in this order.
     """
     arms = list(dict.fromkeys(table[by])) if arms is None else list(arms)
     if missing := [arm for arm in arms if arm not in set(table[by])]:
         raise ValueError(f"no rows with {by} in {missing}: there are {sorted(table[by].unique())}")
-    with plt.rc_context(STYLE):
-        fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
-        points = summary(table[table[by].isin(arms)], column, by=(by, "round"))
-        for i, arm in enumerate(arms):
-            line = points[points[by] == arm].sort_values("kept")
-            _line(ax, 100 * line.kept, line, of(column).scale, i, (labels or {}).get(arm, arm))
-        kept_axis(ax, 100 * points.kept.min())
-        ax.set(ylabel=of(column).label if ylabel is None else ylabel, title=title)
-        ax.legend()
-    return fig
+    points = summary(table[table[by].isin(arms)], column, by=(by, "round"))
+    points["kept"] *= 100
+    ax = _lines(points, by, arms, "kept", column, title, ylabel, ax=ax)
+    kept_axis(ax, points.kept.min())
+    return ax.figure
 
 
 def kept_axis(ax: Axes, lowest: float) -> None:
     """A logarithmic axis of the share kept in percent, dense on the left as in the papers."""
-    ticks = [tick for tick in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if tick >= lowest * 0.99]
-    ax.set(xscale="log", xlim=(110, lowest * 0.9), xlabel=of("kept").label)
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _log_axis(ax, [tick for tick in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if tick >= lowest * 0.99])
+    ax.set(xlim=(110, lowest * 0.9), xlabel=of("kept").label)
 
 
 def intervals(
     table: pd.DataFrame, column: str, title: str, xlabel: str | None = None, by: str = "arm",
-    scale: float | None = None, labels: dict[str, str] | None = None,
+    scale: float | None = None,
 ) -> Figure:  # fmt: skip
     """A row for each arm: every seed as a dot, the mean and its 95 % interval above them."""
     scale = of(column).scale if scale is None else scale
@@ -82,58 +74,63 @@ def intervals(
             ax.plot(values, [i + 0.18] * len(values), MARKERS[0], color=colour, alpha=0.35, markersize=4)
             mean, low, high = (scale * point[key] for key in ("mean", "low", "high"))
             ax.errorbar(mean, i, xerr=[[mean - low], [high - mean]], fmt=MARKERS[i % 7], color=colour, capsize=4)
-        ax.set_yticks(range(len(points)), [(labels or {}).get(name, name) for name in points[by]])
+        ax.set_yticks(range(len(points)), points[by])
         ax.grid(axis="y", visible=False)
         ax.set(ylim=(len(points) - 0.5, -0.5), xlabel=of(column).label if xlabel is None else xlabel, title=title)
     return fig
 
 
+@plt.rc_context(STYLE)
 def curves(
     history: pd.DataFrame, column: str, title: str, ylabel: str | None = None, by: str = "arm",
-    scale: float | None = None, labels: dict[str, str] | None = None,
+    scale: float | None = None,
 ) -> Figure:  # fmt: skip
     """A line for each arm over the iterations: mean over the seeds with its 95 % interval.
 
     history: `History.table()` of one or several arms, with a column `by`.
     """
-    scale = of(column).scale if scale is None else scale
     # Of the training loss the first check knows nothing yet.
     history = history[history.groupby([by, "iteration"])[column].transform("count") > 0]
     points = summary(history, column, by=(by, "iteration"))
-    with plt.rc_context(STYLE):
-        fig, ax = plt.subplots()
-        for i, arm in enumerate(dict.fromkeys(points[by])):
-            line = points[points[by] == arm]
-            _line(ax, line.iteration, line, scale, i, (labels or {}).get(arm, arm), max(1, len(line) // 10))
-        ylabel = of(column).label if ylabel is None else ylabel
-        ax.set(xlabel=of("iteration").label, ylabel=ylabel, title=title)
-        ax.legend()
-    return fig
+    ax = _lines(points, by, dict.fromkeys(points[by]), "iteration", column, title, ylabel, scale)
+    ax.set(xlabel=of("iteration").label)
+    return ax.figure
 
 
+@plt.rc_context(STYLE)
 def leads(table: pd.DataFrame, title: str, ax: Axes | None = None) -> Figure:
     """A line for each pair of arms: its mean lead against the epochs of training.  The band is the 95 % interval.
 
     table: a row per (pair, epochs, seed), with the column `lead`.
     """
     points = summary(table, "lead", by=("pair", "epochs"))
-    with plt.rc_context(STYLE):
-        fig, ax = plt.subplots() if ax is None else (ax.figure, ax)
-        for i, pair in enumerate(dict.fromkeys(points.pair)):
-            line = points[points.pair == pair].sort_values("epochs")
-            _line(ax, line.epochs, line, of("lead").scale, i, pair)
-        ticks = sorted(points.epochs.unique())
-        ax.axhline(0, color="black", linewidth=1)
-        ax.set(xscale="log", xlabel="epochs of training", ylabel=of("lead").label, title=title)
-        ax.xaxis.set_major_locator(FixedLocator(ticks))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.legend()
-    return fig
+    ax = _lines(points, "pair", dict.fromkeys(points.pair), "epochs", "lead", title, ax=ax)
+    ax.axhline(0, color="black", linewidth=1)
+    _log_axis(ax, sorted(points.epochs.unique()))
+    ax.set(xlabel="epochs of training")
+    return ax.figure
 
 
-def _line(ax: Axes, x, line: pd.DataFrame, scale: float, i: int, label: str, markevery: int = 1) -> None:
-    """The i-th line of a figure: mean, low and high of `summary`, over x."""
-    style = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "linestyle": DASHES[i % 7], "markevery": markevery}
-    ax.plot(x, scale * line["mean"], label=label, **style)
-    ax.fill_between(x, scale * line.low, scale * line.high, color=COLOURS[i % 7], alpha=0.15, linewidth=0)
+def _lines(
+    points: pd.DataFrame, by: str, names: Iterable[str], x: str, column: str, title: str, ylabel: str | None = None,
+    scale: float | None = None, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """A line for each name, with a band: mean, low and high of `summary` over x; into axes of their own, or `ax`."""
+    scale = of(column).scale if scale is None else scale
+    ax = plt.subplots()[1] if ax is None else ax
+    for i, name in enumerate(names):
+        line, colour = points[points[by] == name].sort_values(x), COLOURS[i % 7]
+        style = {"color": colour, "marker": MARKERS[i % 7], "linestyle": DASHES[i % 7]}
+        ax.plot(line[x], scale * line["mean"], label=name, markevery=max(1, len(line) // 10), **style)
+        ax.fill_between(line[x], scale * line.low, scale * line.high, color=colour, alpha=0.15, linewidth=0)
+    ax.set(ylabel=of(column).label if ylabel is None else ylabel, title=title)
+    ax.legend()
+    return ax
+
+
+def _log_axis(ax: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic x-axis with these ticks alone, as plain numbers."""
+    ax.set(xscale="log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

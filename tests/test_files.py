@@ -292,15 +292,15 @@ def test_a_ticket_fits_the_network_that_it_is_of(network, tmp_path):
 @pytest.mark.parametrize(
     "other, said",
     [
-        ([4, 3, 3, 2], r"'fc2\.weight' is \(2, 3\) there, \(3, 3\) in other"),
-        ([4, 3], r"'fc2\.weight' is \(2, 3\) there, no such tensor in other"),
-        ([4, 3, 2, 2], r"'fc3\.weight' is no such tensor there, \(2, 2\) in other"),  # deeper: was filled at random
-        ([5, 3, 2], r"'fc1\.weight' is \(3, 4\) there, \(3, 5\) in other"),
+        ([4, 3, 3, 2], r"'fc2\.weight' is \(2, 3\) there, \(3, 3\) here"),
+        ([4, 3], r"'fc2\.weight' is \(2, 3\) there, no such tensor here"),
+        ([4, 3, 2, 2], r"'fc3\.weight' is no such tensor there, \(2, 2\) here"),  # deeper: was filled at random
+        ([5, 3, 2], r"'fc1\.weight' is \(3, 4\) there, \(3, 5\) here"),
     ],
 )
 def test_a_ticket_of_another_network_is_refused(other, said, tmp_path):
     ticket_of(Dense("own", [4, 3, 2])).save(tmp_path / "ticket")
-    with pytest.raises(ValueError, match=f"ticket is of another network: {said}"):
+    with pytest.raises(ValueError, match=f"ticket holds a ticket of another network than other: {said}"):
         Ticket.load(tmp_path / "ticket", Dense("other", other))
 
 

@@ -73,9 +73,9 @@ def test_every_tick_is_a_plain_number_within_the_figure(table):
     assert "100" in shown and "0.9" not in shown and "1" in shown and "0.5" not in shown
 
 
-def test_arms_are_drawn_in_the_order_asked_for_under_their_labels(table):
-    fig = plots.against_kept(table, "title", arms=["reinit", "rewind"], labels={"reinit": "fresh weights"})
-    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["fresh weights", "rewind"]
+def test_arms_are_drawn_in_the_order_asked_for(table):
+    fig = plots.against_kept(table, "title", arms=["reinit", "rewind"])
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["reinit", "rewind"]
     assert [line.get_color() for line in fig.axes[0].get_lines()] == list(plots.COLOURS[:2])
     with pytest.raises(ValueError, match=r"\['late'\].*\['continue', 'reinit', 'rewind'\]"):
         plots.against_kept(table, "title", arms=["rewind", "late"])
@@ -96,12 +96,11 @@ def test_arms_differ_without_colour_too(table):
 
 def test_intervals_show_every_seed_the_mean_and_the_interval(table):
     last = table[table["round"] == 3]
-    fig = plots.intervals(last, "test_accuracy", "A finding", "accuracy, %", scale=100, labels={"rewind": "ticket"})
+    fig = plots.intervals(last, "test_accuracy", "A finding", "accuracy, %", scale=100)
     ax = fig.axes[0]
     assert ax.get_title(loc="left") == "A finding" and ax.get_xlabel() == "accuracy, %"
     order = list(dict.fromkeys(last.arm))
-    names = [label.get_text() for label in ax.get_yticklabels()]
-    assert names == ["ticket" if arm == "rewind" else arm for arm in order]
+    assert [label.get_text() for label in ax.get_yticklabels()] == order
     for row, arm in enumerate(order):
         values = 100 * last[last.arm == arm].test_accuracy
         dots = [line for line in ax.get_lines() if np.allclose(line.get_ydata(), row + 0.18)]
@@ -135,8 +134,8 @@ def test_curves_draw_any_column_of_a_history(history, column):
 
 def test_curves_of_several_arms_have_a_legend(history):
     both = pd.concat([history, history.assign(arm="reinit")])
-    fig = plots.curves(both, "val_loss", "t", "loss", labels={"reinit": "fresh"})
-    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["rewind", "fresh"]
+    fig = plots.curves(both, "val_loss", "t", "loss")
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["rewind", "reinit"]
 
 
 # --- what `columns` says where a call does not ---

@@ -104,18 +104,17 @@ def retrain(
         raise ValueError("this run was loaded from disk: set run.network and run.data, or load(folder, network, data)")
     arm = run.only_arm(arm)
     check_label("an arm's name", name)
+    own = Arm(name, None, _known("mask-1 action", mask_1, MASK_1), _known("mask-0 action", mask_0, MASK_0))
     numbers = sorted(set(map(index, run.rounds(arm) if rounds is None else rounds)) - {0})
     found = [run.round(arm, number) for number in numbers]
-    act_1, act_0 = _known("mask-1 action", mask_1, MASK_1), _known("mask-0 action", mask_0, MASK_0)
     settings = Settings.of({**vars(run.settings), **settings})
     control = Run(run.network, run.data, run.seeds, run.initial, run.dense, settings)
     control.add(run.round(arm, 0).renamed(name))
     total = settings.total(run.data) * len(numbers)
     with tqdm(total=total, desc="retraining", unit=" steps", leave=False, delay=2) as bar:
         for each in found:
-            lost = each.diverged
-            final = _where(lost, run.initial, run.dense)
-            control.add(_train(act_1, act_0, control, name, each.number, each.masks, final, lost, None, bar)[0])
+            final = _where(each.diverged, run.initial, run.dense)
+            control.add(_train(own, control, each.number, each.masks, final, each.diverged, None, bar)[0])
     return control
 
 
@@ -158,7 +157,7 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
             rates = step if iterative else _compound(step, number)
             masks = prune(scores, source, rates, arm.scope, streams(seeds, "ties", number))
             within = None if kept is None else kept.within(f"round-{place}-{number}")
-            done, trained = _train(arm.mask_1, arm.mask_0, run, arm.name, number, masks, final, lost, within, bar)
+            done, trained = _train(arm, run, number, masks, final, lost, within, bar)
             if kept is not None:
                 write_round(kept.folder, place, done, trained if iterative else None)
                 within.clear()
@@ -168,11 +167,9 @@ def _search_arm(arm: Arm, place: int, run: Run, rounds: int, rate, kept: Checkpo
             final = trained
 
 
-def _train(
-    act_1: Mask1, act_0: Mask0, run: Run, arm: str, number: int, masks: Masks, final: Params, lost: Tensor,
-    checkpoint: Checkpoint | None, bar: tqdm,
-) -> tuple[Round, Params]:  # fmt: skip
+def _train(arm: Arm, run: Run, number: int, masks: Masks, final: Params, lost: Tensor, checkpoint, bar):
     """(round, trained parameters): act on the weights, then train them under the masks."""
+    act_1, act_0 = arm.mask_1, arm.mask_0
     start = act_1(run.network, *lend(act_1, MASK_1, run.initial, final, masks), streams(run.seeds, "action", number))
     if not isinstance(start, dict):
         raise TypeError(f"a mask-1 action returns a dict of parameters, {_name(act_1)} gave {type(start).__name__}")
@@ -182,7 +179,7 @@ def _train(
     start, frozen = acted
     own = {"progress": bar, "checkpoint": checkpoint, **vars(run.settings)}
     fitted = fit(run.network, start, run.data, masks, frozen, seeds=run.seeds, round=number, **own)
-    return Round.of(arm, number, masks, start, fitted, frozen, lost), fitted.params
+    return Round.of(arm.name, number, masks, start, fitted, frozen, lost), fitted.params
 
 
 def _finite(params: Params) -> Tensor:

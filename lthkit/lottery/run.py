@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lthkit import files
 from lthkit.data import Dataset
-from lthkit.lottery.ticket import Ticket
+from lthkit.lottery.ticket import Ticket, check_network
 from lthkit.masks import sparsity, validate
 from lthkit.networks import Network
 from lthkit.stacks import Masks, Params
@@ -36,14 +36,12 @@ class Round:
     @classmethod
     def of(
         cls, arm: str, number: int, masks: Masks, start: Params, fitted: Fit, frozen: Params | None = None,
-        lost: Tensor | None = None,
+        lost: Tensor | bool = False,
     ) -> "Round":  # fmt: skip
         """From a fit that began at `start`; lost: [R] bool, the replicates that diverged in a round before."""
         values = {name: value.ne(0) & ~masks[name] for name, value in (frozen or {}).items()}
         frozen = frozen if any(value.any() for value in values.values()) else None
-        nonzero = {name: start[name].ne(0) & mask for name, mask in masks.items()}
-        if frozen is not None:
-            nonzero = {name: value | values.get(name, False) for name, value in nonzero.items()}
+        nonzero = {name: start[name].ne(0) & mask | values.get(name, False) for name, mask in masks.items()}
         return cls(arm, number, masks, frozen, fitted.history, rows(arm, number, masks, nonzero, fitted, lost))
 
     @property
@@ -69,13 +67,11 @@ class Run:
 
     def __init__(
         self, network: Network | None, data: Dataset | None, seeds: Iterable[int], initial: Params, dense: Params,
-        settings: Settings, rounds: Iterable[Round] = (),
+        settings: Settings,
     ):  # fmt: skip
         self.network, self.data = network, data
         self.seeds, self.initial, self.dense, self.settings = list(seeds), initial, dense, settings
         self._rounds: dict[tuple[str, int], Round] = {}
-        for each in rounds:
-            self.add(each)
 
     def add(self, round: Round) -> None:
         """Record a round."""
@@ -145,12 +141,13 @@ def load(folder: str | Path, network: Network | None = None, data: Dataset | Non
     Raises FileNotFoundError for a folder without a run, ValueError for one that is damaged, or of another network.
     """
     folder = Path(folder)
-    run = _load_1(folder) if (folder / "run.json").exists() else _load_2(folder)
+    old = (folder / "run.json").exists()
+    for name in ("table.csv", "tensors.safetensors") if old else ("run.safetensors",):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
+    run = _load_1(folder) if old else _load_2(folder)
     if network is not None:
-        try:
-            network.check(run.initial)
-        except ValueError as error:
-            raise ValueError(f"{folder} holds a run of another network than {network.name}: {error}") from None
+        check_network(f"{folder} holds a run", network, {name: value[0] for name, value in run.initial.items()})
     run.network, run.data = network, data
     return run
 
@@ -207,13 +204,10 @@ def read_round(folder: Path, arm: int, number: int, base: Run) -> tuple[Round, P
     except ValueError as error:
         raise ValueError(f"{path} is of another run than the files beside it: {error}") from None
     table = pd.DataFrame({"arm": head["arm"], "seed": head["seeds"]} | {n: v.numpy() for n, v in columns.items()})
-    found = History(tuple(head["seeds"]), **history)
-    return Round(head["arm"], number, masks, frozen or None, found, table), final
+    return Round(head["arm"], number, masks, frozen or None, History(tuple(head["seeds"]), **history), table), final
 
 
 def _load_2(folder: Path) -> Run:
-    if not (folder / "run.safetensors").is_file():
-        raise FileNotFoundError(f"{folder} holds no saved run: run.safetensors is missing")
     run, head = read_base(folder)
     found = [(arm, number) for arm, number in head["rounds"] or ()]
     for place, arm in enumerate(head["arms"] if head["rounds"] is None else ()):
@@ -227,9 +221,6 @@ def _load_2(folder: Path) -> Run:
 
 def _load_1(folder: Path) -> Run:
     """A run of format 1: run.json, table.csv, tensors.safetensors, without checksums."""
-    for name in ("table.csv", "tensors.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} holds no saved run: {name} is missing")
     try:
         head = json.loads((folder / "run.json").read_text())
         if head["format"] == 1:
@@ -261,20 +252,18 @@ def _restore_1(head: dict, table: pd.DataFrame, tensors: dict[str, Tensor]) -> R
 def _read_table_1(path: Path) -> pd.DataFrame:
     """The table with every bit of its numbers; an arm called "007" or "NA" keeps its name."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table["censored"] = table["censored"].map({"True": True, "False": False}).astype(bool)
-    whole = ("seed", "round", "early_stop_iteration")
-    table = table.astype(
-        {column: int if column in whole else float for column in table if column not in ("arm", "censored")}
-    )
+    table["censored"] = table["censored"].map({"True": True, "False": False})
+    kinds = {"arm": str, "censored": bool, "seed": int, "round": int, "early_stop_iteration": int}
+    table = table.astype({column: kinds.get(column, float) for column in table})
     table.insert(len(table.columns) - 1, "diverged", False)
     return table
 
 
-def rows(arm: str, number: int, masks: Masks, nonzero: Masks, fitted: Fit, lost: Tensor | None = None) -> pd.DataFrame:
+def rows(arm: str, number: int, masks: Masks, nonzero: Masks, fitted: Fit, lost: Tensor | bool) -> pd.DataFrame:
     """The rows of `Run.table` for one round: one a seed.  nonzero: where an effective weight was not 0 at the start."""
     history = fitted.history
     count = len(history.seeds)
-    diverged = history.diverged if lost is None else history.diverged | lost
+    diverged = history.diverged | lost
     check = history.val_loss.where(history.val_loss.isfinite(), torch.inf).argmin(1)
     measured: dict[str, Tensor] = {
         "accuracy_at_start": history.test_accuracy[:, 0],

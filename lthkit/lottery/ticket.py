@@ -78,7 +78,7 @@ class Ticket:
         if not masks or any(name not in initial or initial[name].shape != value.shape for name, value in parts):
             raise ValueError(f"{path} holds no ticket, as its masks do not fit: was it written by Ticket.save?")
         if network is not None:
-            _check_network(path, network, initial)
+            check_network(f"{path} holds a ticket", network, initial)
         return cls(initial, masks, seed, round, frozen or None, network)
 
 
@@ -90,10 +90,13 @@ def _head_1(path: str | Path, tensors: dict[str, Tensor]) -> tuple[int, int]:
     return head[1], head[2]
 
 
-def _check_network(path: str | Path, network: Network, initial: Params) -> None:
-    """Raises ValueError, naming the first that differs, unless a file holds just what the network has."""
-    there = {name: tuple(value.shape) for name, value in initial.items()}
+def check_network(what: str, network: Network, params: Params) -> None:
+    """Raises ValueError, naming the first that differs, unless a file holds just what the network has.
+
+    what: the file, as in "x holds a run".  params: its parameters, of one replicate.
+    """
+    there = {name: tuple(value.shape) for name, value in params.items()}
     for name in network.shapes | there:
         ours, theirs = network.shapes.get(name, "no such tensor"), there.get(name, "no such tensor")
         if ours != theirs:
-            raise ValueError(f"{path} is of another network: {name!r} is {theirs} there, {ours} in {network.name}")
+            raise ValueError(f"{what} of another network than {network.name}: {name!r} is {theirs} there, {ours} here")

@@ -34,11 +34,8 @@ class Network:
     def __init__(
         self, name: str, shapes: dict[str, tuple[int, ...]], rates: dict[str, float], buffers: Sequence[str] = ()
     ):
-        self.name = name
-        self.shapes = shapes
-        self.rates = rates
-        self.prunable = tuple(rates)
-        self.buffers = tuple(buffers)
+        self.name, self.shapes, self.rates = name, shapes, rates
+        self.prunable, self.buffers = tuple(rates), tuple(buffers)
 
     def init(self, seeds: int | Iterable[int]) -> Params:
         """Initial parameters {name: [R, …]}, float32; replicate k depends on seeds[k] alone."""
@@ -124,11 +121,9 @@ class Network:
         for name, value in (frozen or {}).items():
             if masks is None or name not in masks:
                 raise ValueError(f"frozen {name!r} has no mask: pass masks, or leave it out")
-            if value.shape != params[name].shape:
-                found = f"frozen {name!r} has shape {list(value.shape)}"
-                raise ValueError(f"{found}, its weight {list(params[name].shape)}")
-            if value.dtype != like.dtype:
-                raise ValueError(f"frozen {name!r} is {value.dtype}, its weight {like.dtype}")
+            found, wanted = (f"{list(part.shape)}, {part.dtype}" for part in (value, params[name]))
+            if found != wanted:
+                raise ValueError(f"frozen {name!r} is {found}, its weight {wanted}")
         found = effective({name: params[name].detach() for name in self.shapes}, masks, frozen)
         for name, value in found.items():
             if not finite(value):

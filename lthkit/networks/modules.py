@@ -97,8 +97,7 @@ def from_module(factory: Callable[[], nn.Module]) -> Network:
 
 
 def _state(module: nn.Module) -> Params:
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: value.detach().clone() for name, value in named}
+    return {name: value.detach().clone() for name, value in [*module.named_parameters(), *module.named_buffers()]}
 
 
 def _rates(module: nn.Module, trained: Sequence[str]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Learned supermasks: a probability of each weight (Zhou et al. 2019)."""
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -81,17 +80,13 @@ def learn(
         snapshot_at=snapshot_at, checkpoint=checkpoint, call="supermask.learn", logit=logit,
     )  # fmt: skip
     start = {n: torch.tensor(logit).to(method.weights[n]).expand_as(method.weights[n]) for n in network.prunable}
-    probabilities, buffers, history, shares, snapshots = method.learn(Bernoulli, start)
-    method.weights |= buffers
+    probabilities, curves = method.learn(Bernoulli, start)
     masks = {name: p > 0.5 for name, p in probabilities.items()}
     columns = method.means(drawn_masks(probabilities, method.seeds, draw) for draw in range(DRAWS))
     thresholded = {f"{column}_thresholded": value for column, value in method.means([masks]).items()}
     kept = {"kept_mean": method.overall({name: _share(p) for name, p in probabilities.items()})}
     kept |= {"kept_sampled": columns.pop("kept"), "kept_thresholded": thresholded.pop("kept_thresholded")}
-    return Learned(
-        network, tuple(method.seeds), method.weights, masks, rescale, method.rows(columns | thresholded | kept),
-        history, shares, probabilities, snapshots, time.perf_counter() - method.began,
-    )  # fmt: skip
+    return method.learned(masks, columns | thresholded | kept, curves, probabilities)
 
 
 def _share(mask: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from lthkit.masks import ones, prune, sparsity
 from lthkit.networks import Network
 from lthkit.stacks import Params
 from lthkit.streams import as_seeds, streams
-from lthkit.supermask.frozen import Supermask, check_kept, check_replicates, effective_under, frozen_weights
-from lthkit.training import evaluate, fit
+from lthkit.supermask.frozen import Supermask, accuracies, check_kept, check_replicates, effective_under, frozen_weights
+from lthkit.training import fit
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,8 @@ def by_criterion(
     for share in shares:
         rates = {name: (1 - share) * relative for name, relative in network.rates.items()}
         masks = prune(scores, dense, rates, generators=streams(seeds, "ties"))
-        params = effective_under(masks, frozen, rescale=False)
-        val = evaluate(network, params, data.val_x, data.val_y)[1]
-        test = evaluate(network, params, data.test_x, data.test_y)[1]
-        columns = {"kept_overall": 1 - sparsity(masks)["overall"], "val_accuracy": val, "test_accuracy": test}
+        columns = accuracies(network, effective_under(masks, frozen, rescale=False), data)
+        columns, val = {"kept_overall": 1 - sparsity(masks)["overall"], **columns}, columns["val_accuracy"]
         tables.append(pd.DataFrame({"seed": seeds, "kept": share, **{n: c.cpu().numpy() for n, c in columns.items()}}))
         if best is None or val.mean() > best[0]:
             best = (val.mean(), share, masks)

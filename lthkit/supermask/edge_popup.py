@@ -1,7 +1,6 @@
 """Edge-popup: a score for each weight, the largest are kept (Ramanujan et al. 2020)."""
 
 import math
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -59,13 +58,9 @@ def edge_popup(
         checkpoint=checkpoint, call="supermask.edge_popup", counts=counts,
     )  # fmt: skip
     start = _first_scores(network, method.weights, method.seeds)
-    scores, buffers, history, shares, snapshots = method.learn(lambda *given: Scores(*given, counts), start)
-    method.weights |= buffers
+    scores, curves = method.learn(lambda *given: Scores(*given, counts), start)
     masks = {n: top_k(value, counts[n], torch.zeros_like(value, dtype=torch.bool)) for n, value in scores.items()}
-    return Learned(
-        network, tuple(method.seeds), method.weights, masks, rescale, method.rows(method.means([masks])), history,
-        shares, None, snapshots, time.perf_counter() - method.began,
-    )  # fmt: skip
+    return method.learned(masks, method.means([masks]), curves)
 
 
 def top_k(scores: Tensor, count: int, out: Tensor) -> Tensor:

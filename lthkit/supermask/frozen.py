@@ -8,14 +8,11 @@ import pandas as pd
 from torch import Tensor
 
 from lthkit.checks import lookup
+from lthkit.data import Dataset
 from lthkit.lottery.ticket import Ticket
 from lthkit.networks import Network
 from lthkit.stacks import Masks, Params
-
-
-def initial_weights(wi: Tensor) -> Tensor:
-    """The initial weights themselves."""
-    return wi
+from lthkit.training import evaluate
 
 
 def signed_constant(wi: Tensor) -> Tensor:
@@ -24,7 +21,7 @@ def signed_constant(wi: Tensor) -> Tensor:
     return wi.sign() * std.view(-1, *[1] * (wi.dim() - 1))
 
 
-WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"initial": initial_weights, "signed_constant": signed_constant}
+WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {"initial": lambda wi: wi, "signed_constant": signed_constant}
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,12 @@ def frozen_weights(initial: Params, network: Network, weights: str) -> Params:
     """
     rule = lookup("weights", weights, WEIGHTS)
     return {name: rule(value) if name in network.prunable else value for name, value in initial.items()}
+
+
+def accuracies(network: Network, params: Params, data: Dataset, chunk: int | None = None) -> dict[str, Tensor]:
+    """{"val_accuracy": [R], "test_accuracy": [R]} of effective parameters; chunk: as in `training.evaluate`."""
+    parts = {"val_accuracy": (data.val_x, data.val_y), "test_accuracy": (data.test_x, data.test_y)}
+    return {column: evaluate(network, params, *part, chunk)[1] for column, part in parts.items()}
 
 
 def check_kept(kept: float) -> None:

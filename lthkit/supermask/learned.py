@@ -5,23 +5,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lthkit.checkpoints import Checkpoint
 from lthkit.checks import lookup
 from lthkit.data import Dataset
 from lthkit.masks import sparsity
 from lthkit.networks import Network
-from lthkit.stacks import Masks, Params, cut, flatten, join
+from lthkit.stacks import Masks, Params, cut, flatten
 from lthkit.streams import as_seeds, streams
-from lthkit.supermask.frozen import Supermask, check_replicates, effective_under, frozen_weights
-from lthkit.training import check_snapshots, evaluate
-from lthkit.training.loop import run
+from lthkit.supermask.frozen import Supermask, accuracies, check_replicates, effective_under, frozen_weights
+from lthkit.training import check_snapshots
+from lthkit.training.loop import Learner, run_in_parts
 from lthkit.training.optimizers import Optimizer
-from lthkit.training.parts import in_parts
 from lthkit.training.settings import Settings
 
 LEARNING, CHECKING, DRAWING = 0, 1, 2  # rounds of the "sample" streams; draw k of a learned mask is DRAWING + k
@@ -49,7 +48,7 @@ class Learned(Supermask):
         return drawn_masks(self.probabilities, self.seeds, draw)
 
 
-class MaskLearner:
+class MaskLearner(Learner):
     """Numbers by which weights are kept, one for each; the weights themselves stay frozen.
 
     A method says how a mask follows from the numbers (`draw`), how its gradient passes straight through (`backward`),
@@ -83,9 +82,6 @@ class MaskLearner:
 
     def backward(self) -> None:
         """Turn dL/dmask in `flat_grads` into dL/dnumber, in place; may write into `flat_effective`."""
-
-    def snapshot(self) -> Params:
-        """What the numbers mean, as a copy."""
 
     def shares(self) -> dict[str, Params]:
         """Right after `draw`: {column: {name: [R]}}; may write into `grads`."""
@@ -163,8 +159,7 @@ class Method:
         total = Settings.of(settings).total(data)
         self.settings = Settings.of({"eval_every": max(1, total // 10)} | settings)
         self.network, self.rescale, self.seeds = network, rescale, as_seeds(seeds)
-        self.snapshot_at = set(snapshot_at)
-        check_snapshots(self.snapshot_at, total)
+        self.snapshot_at = check_snapshots(snapshot_at, total)
         initial = network.init(self.seeds) if initial is None else initial
         check_replicates(network, initial, self.seeds)
         initial = {name: initial[name].detach().contiguous() for name in network.shapes}
@@ -175,33 +170,32 @@ class Method:
         self.checkpoint = None
         if checkpoint is not None:
             call |= {"network": network, "data": data, "seeds": self.seeds, "weights": self.weights, "rescale": rescale}
-            call |= {"settings": self.settings, "snapshot_at": sorted(self.snapshot_at)}
+            call |= {"settings": self.settings, "snapshot_at": self.snapshot_at}
             self.checkpoint = Checkpoint(checkpoint, **call)
 
     def learn(self, learner: Callable[[Params, Params, Sequence[int], "Method"], MaskLearner], start: Params):
-        """What the learner makes of the numbers `start`: (values, network buffers, history, shares, snapshots)."""
+        """(values, curves): what the learner makes of the numbers `start`, and more fields of `Learned`."""
 
-        settings = self.settings.tabulated(self.data)
+        def part(replicates: slice) -> MaskLearner:
+            return learner(cut(self.weights, replicates), cut(start, replicates), self.seeds[replicates], self)
 
-        def part(replicates: slice, tick: Callable[[], object]):
-            weights, own, seeds = cut(self.weights, replicates), cut(start, replicates), self.seeds[replicates]
-            order, steps = streams(seeds, "batches"), self.checkpoint and self.checkpoint.steps(replicates)
-            learned = learner(weights, own, seeds, self)
-            return run(learned, self.data, settings, order, self.snapshot_at, tick, steps)
+        order, own = streams(self.seeds, "batches"), (self.snapshot_at, self.checkpoint, "learning masks")
+        found = run_in_parts(part, self.network, self.data, self.settings, order, *own)
+        self.weights |= {name: found.result[name] for name in self.network.buffers}
+        history, shares = self._curves(found.iterations, found.checks)
+        values = {name: found.result[name] for name in start}
+        return values, {"history": history, "shares": shares, "snapshots": found.snapshots}
 
-        total, on_cpu = self.settings.total(self.data), next(iter(start.values())).is_cpu
-        with tqdm(total=total, desc="learning masks", unit=" steps", leave=False, delay=2) as bar:
-            parts = in_parts(part, self.network, len(self.seeds), on_cpu, bar.update)
-        found = join(part.result for part in parts)
-        snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
-        values, buffers = ({name: found[name] for name in names} for names in (start, self.network.buffers))
-        return values, buffers, *self._curves(parts[0].iterations, join(part.checks for part in parts)), snapshots
+    def learned(self, masks: Masks, columns: dict[str, Tensor], curves: dict, probabilities: Params | None = None):
+        """What the call returns."""
+        table = pd.DataFrame({"seed": self.seeds, **{name: value.cpu().numpy() for name, value in columns.items()}})
+        seconds = time.perf_counter() - self.began
+        own = {"rescale": self.rescale, "table": table, "probabilities": probabilities, "seconds": seconds}
+        return Learned(self.network, tuple(self.seeds), self.weights, masks, **own, **curves)
 
     def accuracies(self, params: Params) -> dict[str, Tensor]:
         """Of effective parameters, [R] each."""
-        data, size = self.data, self.settings.batch_size
-        val = evaluate(self.network, params, data.val_x, data.val_y, size)[1]
-        return {"val_accuracy": val, "test_accuracy": evaluate(self.network, params, data.test_x, data.test_y, size)[1]}
+        return accuracies(self.network, params, self.data, self.settings.batch_size)
 
     @torch.no_grad()
     def means(self, several: Iterable[Masks]) -> dict[str, Tensor]:
@@ -217,25 +211,18 @@ class Method:
         sizes = {name: self.weights[name][0].numel() for name in shares}
         return sum(shares[name] * size for name, size in sizes.items()) / sum(sizes.values())
 
-    def rows(self, columns: dict[str, Tensor], **same) -> pd.DataFrame:
-        """A row a seed."""
-        values = {name: column.double().cpu().numpy() for name, column in columns.items()}
-        return pd.DataFrame({"seed": self.seeds, **same, **values})
-
     def _curves(self, iterations: list[int], checks: dict[str, Tensor]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(history, shares) from checks {column or column/layer: [R, T]}."""
-        history, layers = [], []
-        for t, iteration in enumerate(iterations):
-            columns: dict[str, Tensor] = {}
-            by_layer: dict[str, dict[str, Tensor]] = {}
-            for key, values in checks.items():
-                column, _, layer = key.partition("/")
-                (by_layer.setdefault(layer, {}) if layer else columns)[column] = values[:, t]
-            for column in next(iter(by_layer.values()), {}):
-                columns[column] = self.overall({layer: shares[column] for layer, shares in by_layer.items()})
-            history.append(self.rows(columns, iteration=iteration))
-            layers += [self.rows(shares, iteration=iteration, layer=layer) for layer, shares in by_layer.items()]
-        return pd.concat(history, ignore_index=True), pd.concat(layers, ignore_index=True) if layers else pd.DataFrame()
+        at = {"seed": self.seeds * len(iterations), "iteration": np.repeat(iterations, len(self.seeds))}
+        columns, by_layer = {}, {}
+        for key, values in checks.items():
+            column, _, layer = key.partition("/")
+            (by_layer.setdefault(layer, {}) if layer else columns)[column] = values.T.flatten()
+        for column in next(iter(by_layer.values()), {}):
+            columns[column] = self.overall({layer: shares[column] for layer, shares in by_layer.items()})
+        layers = [pd.DataFrame({**at, "layer": layer, **shares}) for layer, shares in by_layer.items()]
+        shares = pd.concat(layers).sort_values("iteration", kind="stable", ignore_index=True) if layers else None
+        return pd.DataFrame({**at, **columns}), pd.DataFrame(shares)
 
 
 def drawn_masks(probabilities: Params, seeds: Sequence[int], draw: int) -> Masks:

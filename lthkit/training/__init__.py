@@ -1,7 +1,7 @@
 """Training R replicates at once, with pruned weights held where they are."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -11,12 +11,11 @@ from lthkit.checkpoints import Checkpoint
 from lthkit.data import Dataset
 from lthkit.networks import Network
 from lthkit.networks.compressed import dtypes
-from lthkit.stacks import Masks, Params, cut, effective, join
+from lthkit.stacks import Masks, Params, cut, effective
 from lthkit.streams import as_seeds, streams
 from lthkit.training.history import Fit, History
-from lthkit.training.loop import Learned, evaluate, run
+from lthkit.training.loop import evaluate, run_in_parts
 from lthkit.training.optimizers import OPTIMIZERS
-from lthkit.training.parts import in_parts
 from lthkit.training.settings import Settings
 from lthkit.training.weights import Weights
 
@@ -52,38 +51,29 @@ def fit(
     for name, given in {"seeds": seeds, "order_seeds": order_seeds}.items():
         if len(given) != replicates:
             raise ValueError(f"{len(given)} {name} for {replicates} replicates")
-    total, snapshot_at = settings.total(data), set(snapshot_at)
-    check_snapshots(snapshot_at, total)
-    tabulated = settings.tabulated(data)
+    snapshot_at = check_snapshots(snapshot_at, settings.total(data))
     data = data.to(device=like.device, dtype=like.dtype)
     network.check_images(data, start, settings.smallest(data))
     dtypes()  # before threads are started
 
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         call = {"call": "training.fit", "network": network, "data": data, "start": start, "masks": masks}
-        call |= {"seeds": seeds, "round": round, "settings": settings, "snapshot_at": sorted(snapshot_at)}
+        call |= {"seeds": seeds, "round": round, "settings": settings, "snapshot_at": snapshot_at}
         checkpoint = Checkpoint(checkpoint, **call)
 
-    def part(replicates: slice, tick: Callable[[], object]) -> Learned:
+    def learner(replicates: slice) -> Weights:
         own = None if masks is None else cut(masks, replicates)
-        learner = Weights(network, data, cut(start, replicates), own, tabulated)
-        order, steps = streams(order_seeds[replicates], "batches", round), checkpoint and checkpoint.steps(replicates)
-        learned = run(learner, data, tabulated, order, snapshot_at, tick, steps)
-        learner.fill_in(learned.checks)
-        return learned
+        return Weights(network, data, cut(start, replicates), own, settings)
 
-    bar = tqdm(total=total, desc="training", unit=" steps", leave=False, delay=2) if progress is None else progress
-    try:
-        parts = in_parts(part, network, replicates, like.is_cpu, bar.update)
-    finally:
-        if progress is None:
-            bar.close()
-    history = History(tuple(seeds), torch.tensor(parts[0].iterations), **join(part.checks for part in parts))
-    snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
-    return Fit(join(part.result for part in parts), history, snapshots, time.perf_counter() - began)
+    order, bar = streams(order_seeds, "batches", round), "training" if progress is None else progress
+    found = run_in_parts(learner, network, data, settings, order, snapshot_at, checkpoint, bar)
+    history = History(tuple(seeds), torch.tensor(found.iterations), **found.checks)
+    return Fit(found.result, history, found.snapshots, time.perf_counter() - began)
 
 
-def check_snapshots(snapshot_at: set[int], total: int) -> None:
-    """Raises ValueError for an iteration that is never reached."""
-    if outside := sorted(i for i in snapshot_at if i % 1 or not 0 <= i <= total):
+def check_snapshots(snapshot_at: Iterable[int], total: int) -> list[int]:
+    """The iterations, sorted, each once.  Raises ValueError for one that is never reached."""
+    snapshot_at = sorted(set(snapshot_at))
+    if outside := [i for i in snapshot_at if i % 1 or not 0 <= i <= total]:
         raise ValueError(f"snapshot_at {outside} lies outside 0 … {total} iterations, counted in whole numbers")
+    return snapshot_at

@@ -2,23 +2,25 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from lthkit import files
-from lthkit.checkpoints import Steps
+from lthkit.checkpoints import Checkpoint, Steps
 from lthkit.data import Dataset
 from lthkit.networks import Network
-from lthkit.stacks import Params
+from lthkit.stacks import Params, join
 from lthkit.stopping import check_stop
+from lthkit.training.parts import in_parts
 from lthkit.training.settings import Settings
 
 
-class Learner(Protocol):
+class Learner:
     """A stack of R replicates that learns something, one batch at a time."""
 
     def step(self, x: Tensor, y: Tensor, lr: float) -> Tensor:
@@ -33,21 +35,48 @@ class Learner(Protocol):
     def result(self) -> Params:
         """What has been learned, after the last step."""
 
+    def fill_in(self, checks: dict[str, Tensor]) -> None:
+        """Write into the checks {column: [R, T]}, after the last step, what could not be known before; if anything."""
+
     def state(self) -> Params:
         """All that its next step depends on, by name, as it is: writing into these tensors sets the learner back."""
 
     def generators(self) -> Sequence[torch.Generator]:
-        """What it draws from; their states belong to its own."""
+        """What it draws from, if anything; their states belong to its own."""
+        return ()
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a part brings home.  checks: {column: [R, T]}, float64, one column after each of T `iterations`."""
+    """What is brought home.  checks: {column: [R, T]}, float64, one column after each of T `iterations`."""
 
     result: Params
     iterations: list[int]
     checks: dict[str, Tensor]
     snapshots: dict[int, Params]
+
+
+def run_in_parts(
+    learner: Callable[[slice], Learner], network: Network, data: Dataset, settings: Settings,
+    order: Sequence[torch.Generator], snapshot_at: Iterable[int], checkpoint: Checkpoint | None, progress: tqdm | str,
+) -> Learned:  # fmt: skip
+    """`run` for a stack, in as many parts as there are threads.
+
+    learner: makes what learns some replicates.  progress: the bar to move on, or the title of one for this alone.
+    """
+    settings, titled = settings.tabulated(data), isinstance(progress, str)
+
+    def part(replicates: slice) -> Learned:
+        steps = checkpoint and checkpoint.steps(replicates)
+        tick = (lambda: None) if replicates.start else bar.update  # the first part moves the bar for all
+        return run(learner(replicates), data, settings, order[replicates], snapshot_at, tick, steps)
+
+    bar = tqdm(total=settings.total(data), desc=progress, unit=" steps", leave=False, delay=2) if titled else progress
+    with bar if titled else nullcontext():
+        parts = in_parts(part, network, len(order), data.train_x.is_cpu)
+    snapshots = {i: join(part.snapshots[i] for part in parts) for i in parts[0].snapshots}
+    result, checks = join(part.result for part in parts), join(part.checks for part in parts)
+    return Learned(result, parts[0].iterations, checks, snapshots)
 
 
 def run(
@@ -85,7 +114,9 @@ def run(
         if steps is not None:
             steps.write(lambda: progress.state(learner), at_the_end=i + 1 == total)
     columns = {column: torch.stack([check[column] for check in checks], dim=1) for column in checks[0]}
-    return Learned(learner.result(), checked, columns, snapshots)
+    result = learner.result()
+    learner.fill_in(columns)
+    return Learned(result, checked, columns, snapshots)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,10 +54,6 @@ def fused_adam(flat, grads, moments, steps, lr, beta_1, weight_decay, kernel="_f
     )  # fmt: skip
 
 
-def fused_adamw(flat, grads, moments, steps, lr, beta_1, weight_decay) -> None:
-    fused_adam(flat, grads, moments, steps, lr, beta_1, weight_decay, "_fused_adamw_")
-
-
 def fused_sgd(flat, grads, moments, steps, lr, momentum, weight_decay) -> None:
     first = float(steps) == 0
     steps += 1
@@ -77,7 +74,7 @@ class Rule:
 
 OPTIMIZERS: dict[str, Rule] = {
     "adam": Rule(("exp_avg", "exp_avg_sq"), fused_adam, torch.optim.Adam),
-    "adamw": Rule(("exp_avg", "exp_avg_sq"), fused_adamw, torch.optim.AdamW),
+    "adamw": Rule(("exp_avg", "exp_avg_sq"), partial(fused_adam, kernel="_fused_adamw_"), torch.optim.AdamW),
     "sgd": Rule(("momentum_buffer",), fused_sgd, torch.optim.SGD),
 }
 

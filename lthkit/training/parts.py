@@ -15,13 +15,9 @@ WORKERS = 4  # beyond this many threads Python itself is what they wait for
 Part = TypeVar("Part")
 
 
-def in_parts(
-    work: Callable[[slice, Callable[[], object]], Part], network: Network, replicates: int, on_cpu: bool,
-    tick: Callable[[], object],
-) -> list[Part]:  # fmt: skip
-    """What `work(replicates to take, tick)` returns for each part, in order: as many parts as there are threads to use.
+def in_parts(work: Callable[[slice], Part], network: Network, replicates: int, on_cpu: bool) -> list[Part]:
+    """What `work(replicates to take)` returns for each part, in order: as many parts as there are threads to use.
 
-    tick: for the first part to call after each iteration; the others get a call that does nothing.
     An error in one part, or a keyboard interrupt here, ends all others at their next `check_stop`, and is raised.
 
     One thread a part needs no barrier between the cores in every operation.  Where another program holds a core, two
@@ -32,7 +28,6 @@ def in_parts(
     before = torch.get_num_threads()
     workers = min(before, replicates, WORKERS) if on_cpu and network.threads_safe else 1
     cuts = [slice(*ends) for ends in pairwise(replicates * k // workers for k in range(workers + 1))]
-    ticks = [tick, *[lambda: None] * (workers - 1)]
     stop = Event()
 
     def begin() -> None:
@@ -43,7 +38,7 @@ def in_parts(
     try:
         with ThreadPoolExecutor(workers, initializer=begin) as pool:
             try:
-                parts = [pool.submit(work, *given) for given in zip(cuts, ticks, strict=True)]
+                parts = [pool.submit(work, replicates) for replicates in cuts]
                 wait(parts, return_when=FIRST_EXCEPTION)
             finally:
                 stop.set()

@@ -9,14 +9,14 @@ from lthkit.data import Dataset
 from lthkit.networks import Network
 from lthkit.networks.compressed import compress, compressible
 from lthkit.stacks import Masks, Params, clone, flatten
-from lthkit.training.loop import evaluate
+from lthkit.training.loop import Learner, evaluate
 from lthkit.training.optimizers import Optimizer
 from lthkit.training.settings import Settings
 
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
-class Weights:
+class Weights(Learner):
     """Parameters, trained; weights that the masks prune stay where they are.
 
     start: effective parameters {name: [R, …]}.  All that is trained lies in one flat buffer, as do gradients and masks.
@@ -91,9 +91,6 @@ class Weights:
     def state(self) -> Params:
         best = {f"best/{name}": value for name, value in self.best.items()} | {"/best_loss": self.best_loss}
         return {n: self.params[n] for n in self.network.buffers} | best | {"": self.flat, **self.update.state()}
-
-    def generators(self) -> tuple[()]:
-        return ()
 
     def _restore(self) -> None:
         """Put pruned weights back where they were, as decay and momentum may have moved them."""

@@ -98,6 +98,7 @@ def test_a_chart_is_drawn_from_records(book):
     assert (root / "_build/html/book" / image["src"]).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.labs
 def test_a_flip_of_a_record_stops_the_build(book):
     root, _ = book
     flipped = replace(
@@ -191,6 +192,7 @@ def test_formulas_are_drawn_by_the_books_own_mathjax(book):
     assert not (folder / "sre").exists()
 
 
+@pytest.mark.labs
 def test_solutions_can_be_left_out_without_reading_a_lab_again(book, monkeypatch):
     root, pages = book
     folded = pages["notebooks/01_demo"].select("details")
@@ -203,6 +205,7 @@ def test_solutions_can_be_left_out_without_reading_a_lab_again(book, monkeypatch
         assert page(root, "notebooks/01_demo").select("details") == expected
 
 
+@pytest.mark.labs
 def test_a_changed_lab_reaches_chapter_and_ledger(book):
     root, _ = book
     notebook(root / "notebooks/02_other.ipynb", {"other": "six", "exact": EXACT, "sooner": DOUBTFUL})

@@ -23,7 +23,7 @@ from lthkit.lottery import Arm
 from lthkit.networks import Dense
 
 ARMS = [Arm("rewind"), Arm("one shot", "random", mask_0="freeze", schedule="one_shot")]
-ROUNDS, SEEDS, STEPS = 2, [5, 2, 11], 150
+ROUNDS, SEEDS, STEPS = 2, [5, 2, 11], 75
 
 
 def images() -> Dataset:

@@ -64,6 +64,7 @@ def record(name: str) -> dict:
     return json.loads(open(f"found/{name}.json").read())
 
 
+@pytest.mark.labs
 def test_a_lab_runs_in_its_settings_and_leaves_records(tiny, monkeypatch):
     (tiny / "found").mkdir()
     (tiny / "found/sgd_rates.json").write_text(json.dumps(RATES))
@@ -97,6 +98,7 @@ def test_a_lab_runs_in_its_settings_and_leaves_records(tiny, monkeypatch):
     assert after[live]["hash"] != before[live]["hash"] and after[live]["verdicts"] == before[live]["verdicts"]
 
 
+@pytest.mark.labs
 def test_a_lab_of_the_real_calls(tiny):
     real = lab(
         "import pandas as pd\nfrom lthkit import report\nfrom lthkit.lab import quote\n"
@@ -167,6 +169,7 @@ def test_fresh_seeds_are_as_many_as_needed_and_stay(tiny, quick):
     assert "06_x, fresh: has used up its 1,000 fresh seeds" in replicate("--setting=fresh").stderr
 
 
+@pytest.mark.labs
 def test_a_task_that_fails_is_one_line_and_the_others_go_on(tiny):
     course(
         tiny, _07_y=lab("seeds[0]\nraise ValueError('no such thing\\nand more')"), _08_z=lab("import os; os._exit(3)")
@@ -179,6 +182,7 @@ def test_a_task_that_fails_is_one_line_and_the_others_go_on(tiny):
     assert [path.name for path in (tiny / "found").iterdir()] == ["06_x.live.json"]
 
 
+@pytest.mark.labs
 def test_a_task_has_a_time_limit(tiny):
     course(tiny, _06_x=lab("while True: pass"))
     assert replications.replicate(["06"], ["live"], "found", limit=0.1) == ["06_x, live: stopped after 0.1 minutes"]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,8 +54,8 @@ def as_it_was(threads: int) -> bool:
     )
 
 
-def parts(work, network=DENSE, replicates=5, on_cpu=True, tick=lambda: None):
-    return in_parts(work, network, replicates, on_cpu, tick)
+def parts(work, network=DENSE, replicates=5, on_cpu=True):
+    return in_parts(work, network, replicates, on_cpu)
 
 
 # --- who does what ---
@@ -76,24 +77,32 @@ def parts(work, network=DENSE, replicates=5, on_cpu=True, tick=lambda: None):
     indirect=["threads"],
 )
 def test_there_is_a_part_for_each_thread_to_use(threads, network, replicates, on_cpu, cuts):
-    """In order, each in a thread of its own that is not the caller's; the first one ticks."""
-    ticked, together = [], threading.Barrier(len(cuts), timeout=20)
+    """In order, each in a thread of its own that is not the caller's."""
+    together = threading.Barrier(len(cuts), timeout=20)
 
-    def work(replicates, tick):
+    def work(replicates):
         together.wait()
-        tick()
         time.sleep(0.02 if replicates.start == 0 else 0)  # the first one ends last
         return (replicates.start, replicates.stop), threading.get_ident()
 
-    found = parts(work, network, replicates, on_cpu, lambda: ticked.append(threading.get_ident()))
+    found = parts(work, network, replicates, on_cpu)
     assert [cut for cut, _ in found] == cuts
-    assert len({ident for _, ident in found} - {threading.get_ident()}) == len(cuts) and ticked == [found[0][1]]
+    assert len({ident for _, ident in found} - {threading.get_ident()}) == len(cuts)
     assert as_it_was(threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4], indirect=True)
+def test_the_first_part_alone_moves_the_bar(threads):
+    """Once an iteration, from one thread that is not the caller's."""
+    moved = []
+    bar = SimpleNamespace(update=lambda: moved.append(threading.get_ident()))
+    fit(DENSE, DENSE.init(range(5)), DATA, iterations=7, progress=bar)
+    assert len(moved) == 7 and len(set(moved) - {threading.get_ident()}) == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4, 5], indirect=True)
 def test_short_steps_get_one_thread_and_long_ones_share_all(threads):
-    def work(replicates, tick):
+    def work(replicates):
         return torch.get_num_threads()
 
     for replicates in (1, 2, 5):
@@ -118,9 +127,9 @@ def test_networks_say_whether_their_steps_are_long():
 def test_denormals_are_0_in_all_threads_of_a_part_and_stay_with_the_caller(network, replicates, threads):
     """In each number of a long tensor, as all threads that share its product must agree."""
     assert denormals(MANY) == 0  # the caller's OpenMP threads are there before, in their own mode
-    found = parts(lambda cut, tick: (denormals(MANY), denormals()), network, replicates)
+    found = parts(lambda cut: (denormals(MANY), denormals()), network, replicates)
     assert found == [(MANY, 1)] * len(found) and as_it_was(threads)
-    again = parts(lambda cut, tick: denormals(MANY), network, replicates)
+    again = parts(lambda cut: denormals(MANY), network, replicates)
     assert again == [MANY] * len(again) and as_it_was(threads)
 
 
@@ -164,7 +173,7 @@ def until_stopped(seconds: float = 60.0) -> None:
 def test_an_error_in_one_part_ends_all(part, threads):
     failed = []
 
-    def work(replicates, tick):
+    def work(replicates):
         if replicates.start == (0, 1, 2)[:threads][part] * 3 // threads:
             failed.append(time.monotonic())
             raise RuntimeError("as intended")
@@ -180,7 +189,7 @@ def test_an_error_in_one_part_ends_all(part, threads):
 def test_of_several_errors_the_first_parts_is_raised():
     together = threading.Barrier(2, timeout=20)
 
-    def work(replicates, tick):
+    def work(replicates):
         together.wait()
         raise RuntimeError(f"part {replicates.start}")
 
@@ -201,7 +210,7 @@ def test_a_part_that_begins_late_leaves_the_number_of_threads(threads, monkeypat
 
     monkeypatch.setattr(torch, "set_flush_denormal", late)
 
-    def work(replicates, tick):
+    def work(replicates):
         second.wait(20)
         raise RuntimeError("at once")
 
@@ -212,6 +221,6 @@ def test_a_part_that_begins_late_leaves_the_number_of_threads(threads, monkeypat
 
 def test_stopping_concerns_the_threads_of_one_call_only():
     with pytest.raises(RuntimeError):
-        parts(lambda cut, tick: (_ for _ in ()).throw(RuntimeError("no")))
+        parts(lambda cut: (_ for _ in ()).throw(RuntimeError("no")))
     stopping.check_stop()
-    assert parts(lambda cut, tick: stopping.check_stop()) == [None, None]
+    assert parts(lambda cut: stopping.check_stop()) == [None, None]

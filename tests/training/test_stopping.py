@@ -47,8 +47,8 @@ def threads(request):
 
 
 def ours() -> list[str]:
-    """The threads beside the main one, but for those that tqdm and Dask leave where they were used before."""
-    others = ("tqdm", "IO loop")
+    """The threads beside the main one, but for those that tqdm, Dask and IPython leave where they were used before."""
+    others = ("tqdm", "IO loop", "IPython")
     return [thread.name for thread in threading.enumerate() if not any(name in thread.name for name in others)][1:]
 
 
