@@ -29,7 +29,7 @@ class Cell:
     settings: what the function takes besides, plain JSON.
     dataset: a name from `data.DATASETS`, or that of a file that the reader brings.  subset: so many training images.
     seeds: those of the record.  stack: how many of them are trained together, as one task with one record.
-    minutes: of one task, on one thread of two busy ones.
+    minutes: of one task, on one thread; None where nobody has run it.
     device: "cuda" for a cell that only a GPU finishes in time.
     paper: {what: the number of the paper that it stands beside}.
     """
@@ -39,7 +39,7 @@ class Cell:
     function: Function
     settings: Mapping[str, object]
     dataset: str
-    minutes: float
+    minutes: float | None
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     stack: int = 1
     subset: int | None = None

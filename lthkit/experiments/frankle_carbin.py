@@ -59,7 +59,7 @@ def one_shot(
 CELLS = (
     Cell(
         "tickets", "Does a ticket stop sooner and end better than dense and re-initialised networks?", tickets,
-        {"count": ROUNDS, "rate": RATE, "drawn": DRAWN, **SCHEDULE}, "mnist", minutes=40,
+        {"count": ROUNDS, "rate": RATE, "drawn": DRAWN, **SCHEDULE}, "mnist", minutes=30,
         paper={
             "early stop sooner than dense, 21 % kept": 0.38, "more accurate than dense, 13.5 % kept": 0.003,
             "back to dense at kept": 0.036, "control falls below dense at kept": 0.211,
@@ -69,10 +69,10 @@ CELLS = (
     ),
     Cell(
         "continue", "Does going on from trained weights beat rewinding at the same number of steps?", continued,
-        {"count": ROUNDS, "rate": RATE, "drawn": DRAWN, **SCHEDULE}, "mnist", minutes=20,
+        {"count": ROUNDS, "rate": RATE, "drawn": DRAWN, **SCHEDULE}, "mnist", minutes=16,
     ),
     Cell(
         "one_shot", "Are tickets of one-shot pruning as good as those found step by step?", one_shot,
-        {"rate": RATE, "at": DRAWN[1:], **SCHEDULE}, "mnist", minutes=10,
+        {"rate": RATE, "at": DRAWN[1:], **SCHEDULE}, "mnist", minutes=8,
     ),
 )  # fmt: skip

@@ -5,6 +5,7 @@ import torch
 
 from lthkit import columns, report
 from lthkit.experiments import records
+from lthkit.experiments.cells import Cell
 from lthkit.experiments.tasks import Task
 
 
@@ -15,8 +16,12 @@ def listed(tasks: list[Task]) -> str:
         if above is not task.cell:
             above = task.cell
             lines.append(f"{task.experiment}.{above.name}: {above.asks}")
-        lines.append(f"  {task!s:36} {_state(task):24} {above.minutes:g} min")
+        lines.append(f"  {task!s:36} {_state(task):24} {_minutes(above)}")
     return "\n".join(lines)
+
+
+def _minutes(cell: Cell) -> str:
+    return "not measured yet" if cell.minutes is None else f"{cell.minutes:g} min"
 
 
 def _state(task: Task) -> str:
