@@ -73,7 +73,7 @@ def _same_data(task: Task) -> dict | None:
 
 def _check_data(todo: list[Task], root: str | Path) -> None:
     """Raises what loading raises, before anything runs."""
-    for task in {(task.dataset, task.file): task for task in todo}.values():
+    for task in {(task.dataset, task.file): task for task in reversed(todo)}.values():
         if task.file is not None:
             Dataset.from_npz(task.file)
         elif task.dataset in data.DATASETS:
