@@ -74,12 +74,12 @@ class Dataset:
         """
         path, parts = Path(path), {}
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with _archive(path) as file:
                 given = [part for part in ("train", "val", "test") if part != "val" or {"val_x", "val_y"} & {*file}]
                 for key in (f"{part}_{what}" for part in given for what in "xy"):
                     if key not in file:
                         raise ValueError(f"it has no {key}, but {', '.join(file) or 'nothing'}: save it under that key")
-                    parts[key] = torch.from_numpy(_native(key, file[key]))
+                    parts[key] = _numbers(key, file)
             pairs = {part: (_channels(part, parts[f"{part}_x"]), parts[f"{part}_y"]) for part in given}
             if "val" not in pairs:
                 x, y = pairs["train"]
@@ -124,11 +124,27 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: int) -> None:
         raise ValueError(f"{part}: labels must lie in 0 … {classes - 1}, got {y.min().item()} … {y.max().item()}")
 
 
-def _native(key: str, array: np.ndarray) -> np.ndarray:
-    """The array as torch takes it."""
+def _archive(path: Path):
+    """An open file of several arrays, with no Python objects among them."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):  # it looks like a pickle, or is empty
+        file = None
+    if not hasattr(file, "files"):
+        raise TypeError("it is no archive of arrays with names: write it with numpy.savez")
+    return file
+
+
+def _numbers(key: str, file) -> Tensor:
+    """One of its arrays, in a type that torch has."""
+    try:
+        array = file[key]
+    except ValueError:
+        raise ValueError(f"{key} holds Python objects: save numbers") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{key} holds {array.dtype}: save numbers")
-    return array.astype(array.dtype.newbyteorder("="))
+    wide = array.dtype.kind in "iu" and array.dtype.itemsize > 1  # not all of these kinds are torch's
+    return torch.from_numpy(array.astype(np.int64 if wide else array.dtype.newbyteorder("="), copy=False))
 
 
 def _channels(part: str, x: Tensor) -> Tensor:

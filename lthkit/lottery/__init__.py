@@ -132,6 +132,8 @@ def retrain(
                 write_round(kept.folder, 0, done)
                 within.clear()
             control.add(done)
+    if kept is not None:
+        kept.clear()
     return control
 
 
