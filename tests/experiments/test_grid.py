@@ -2,15 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
 from lthkit.data import Dataset
-from lthkit.experiments import EXPERIMENTS, cells
+from lthkit.experiments import EXPERIMENTS, cells, read, tables
 from lthkit.networks import Dense
 
+FOLDER = Path(__file__).parents[2] / "book/results/full_scale"
 CELLS = {f"{name}.{cell.name}": cell for name, grid in EXPERIMENTS.items() for cell in grid}
 SHORT = {
     "iterations": 6, "epochs": 1, "count": 2, "at": [1, 2], "drawn": [0, 1], "shares": [0.3, 0.6], "checks": 2,
@@ -120,3 +122,13 @@ def test_a_hash_tells_settings_data_and_source():
 def test_on_device_places_every_draw():
     network = cells.on_device(Dense("d", [4, 3]), "meta")
     assert {value.device.type for value in network.init([0]).values()} == {"meta"}
+
+
+def test_the_records_of_the_course_are_few_bytes_and_of_the_cells_as_they_stand():
+    found = read(FOLDER)
+    assert found and sum(path.stat().st_size for path in FOLDER.iterdir()) < 1_000_000
+    for record in found:
+        cell = CELLS[f"{record['experiment']}.{record['cell']}"]
+        remedy = f"lthkit run {record['experiment']}.{record['cell']}"
+        assert record["hash"] == cell.hash(record["dataset"]) and record["dataset"] == cell.dataset, remedy
+        assert tables(FOLDER, record["experiment"], record["cell"])
