@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import sys
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +126,18 @@ def test_what_stops_all_is_one_line(arguments, says, toy):
     done = called(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")
     assert re.fullmatch(says, done.stderr.strip()), done.stderr
+
+
+def test_a_missing_package_is_named_with_its_extra(toy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    done = run("toy.answer", "--scheduler", "tcp://127.0.0.1:9")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.strip() == 'this needs distributed: pip install "lthkit[dask]"'
+
+
+def test_help_shows_an_example():
+    for command in ("experiments", "run", "report"):
+        assert f"Example: lthkit {command} " in " ".join(called(command, "--help").stdout.split())
 
 
 def test_on_dask(toy):
