@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import sys
 from dataclasses import replace
 from pathlib import Path
 
