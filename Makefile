@@ -22,7 +22,7 @@ test: unit ## unit tests, every cell of every lab, the exercises
 	@echo "Running every cell of every lab."
 	@.venv/bin/pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 	@echo "Running every lab with other parameters, and what else runs labs."
-	@.venv/bin/pytest -q -m labs tests/book tests/replications
+	@.venv/bin/pytest -q -m labs tests/book tests/replications tests/experiments
 	@echo "Checking the exercises: wrong and right answers, mutants, every lab with its solutions filled in."
 	@.venv/bin/pytest -q -n 2 tests/exercises
 

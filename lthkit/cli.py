@@ -1,7 +1,10 @@
 """The command `lthkit`."""
 
 import json
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -100,6 +103,77 @@ def replicate(
         raise typer.Exit(1)
 
 
+OUT, KEPT = Path("book/results/full_scale"), Path("checkpoints")
+Out = Annotated[Path, typer.Option(help="The folder of the records.")]
+Kept = Annotated[Path, typer.Option(help="The folder of what is unfinished.")]
+NAME = "An experiment, as in frankle_carbin, or one of its cells, as in frankle_carbin.tickets."
+
+
+@app.command()
+def experiments(out: Out = OUT, checkpoints: Kept = KEPT) -> None:
+    """List the experiments at full scale: their cells, how each stands, and the minutes that it takes.
+
+    Example: lthkit experiments --out mine
+    """
+    from lthkit.experiments import show, tasks
+
+    with _one_line():
+        typer.echo(show.listed(tasks(None, None, out, checkpoints)))
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help=NAME, show_default=False)],
+    seeds: Annotated[
+        str, typer.Option(metavar="SEEDS", help="As in 0-3 or 0,2,5, in place of the cells' own.", show_default=False)
+    ] = "",
+    root: Annotated[Path, typer.Option(help="Where downloaded data sets lie.")] = Path("data"),
+    out: Out = OUT,
+    file: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE.npz", help="In place of the cells' own data.")
+    ] = None,
+    checkpoints: Kept = KEPT,
+    workers: Annotated[int, typer.Option(min=0, help="How many processes here; 0: one a core.")] = 0,
+    limit: Annotated[float, typer.Option(help="Minutes of a task in this call.")] = 60,
+    scheduler: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Of a Dask scheduler, as in tcp://10.0.0.1:8786.")
+    ] = "",
+) -> None:
+    """Run an experiment at full scale, and write a record of each of its tasks.
+
+    What was stopped or killed goes on with the same command, to the same numbers. Records that are there are kept.
+    The exit status is 1 if a task failed, and 2 if nothing could be run.
+
+    Example: lthkit run frankle_carbin.tickets --seeds 0-3 --root data --workers 2
+    """
+    from lthkit.experiments import run as carry_out
+
+    with _one_line("dask"):
+        failed = carry_out(
+            name, _seeds(seeds) if seeds else None, out, root, file, checkpoints, scheduler or None, workers or None,
+            limit, progress=True,
+        )  # fmt: skip
+    for line in failed:
+        typer.echo(line, err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report_of(
+    folder: Annotated[Path, typer.Argument(help="Of the records.", show_default=False)],
+    name: Annotated[list[str] | None, typer.Option(help=NAME + " May be repeated. All by default.")] = None,
+) -> None:
+    """Print the tables of recorded experiments: means over the seeds, with 95 % intervals.
+
+    Example: lthkit report book/results/full_scale --name small
+    """
+    from lthkit.experiments import show
+
+    with _one_line():
+        typer.echo(show.reported(folder, name or []))
+
+
 @app.command()
 def data(
     name: Annotated[str, typer.Argument(help="Of the data set, as in mnist.", show_default=False)],
@@ -117,6 +191,28 @@ def data(
     if other := [str(warning.message) for warning in told if "other files than published" in str(warning.message)]:
         _stop(other[0])
     typer.echo(f"{found}: complete, as published")
+
+
+@contextmanager
+def _one_line(extra: str = "") -> Iterator[None]:
+    """Turns what stops a command into one line; extra: that of lthkit which has the packages it may miss."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        _stop(f'this needs {error.name}: pip install "lthkit[{extra}]"' if extra else _line(error))
+    except (ValueError, OSError, ImportError) as error:
+        _stop(_line(error))
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds as in "0-3" or "0,2,5".  Raises ValueError for any other text."""
+    found: list[int] = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not ends or (ends[2] and int(ends[2]) < int(ends[1])):
+            raise ValueError(f"seeds must be as in 0-3 or 0,2,5, got {text!r}")
+        found += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    return found
 
 
 def _line(error: Exception) -> str:

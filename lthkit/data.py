@@ -2,11 +2,14 @@
 
 import hashlib
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -59,6 +62,34 @@ class Dataset:
             raise ValueError(f"train, val and test images differ in shape: {sorted(shapes)}")
         return cls(name=name, classes=int(classes), **tensors)
 
+    @classmethod
+    def from_npz(cls, path: str | Path, val: int = 5_000) -> "Dataset":
+        """Build a data set from the arrays of a file that NumPy's `savez` wrote, named as the file is.
+
+        Keys: train_x, train_y, test_x, test_y, and, where they were set apart, val_x, val_y; without these, `val`
+        training images become the validation part, stratified by class and always the same.
+        Images are [N, H, W], or have a third axis of 1 or 3 channels: [N, C, H, W] or [N, H, W, C].
+        Raises FileNotFoundError, or ValueError, naming file and key, for what is missing or does not fit; see also
+        `from_tensors`.
+        """
+        path, parts = Path(path), {}
+        try:
+            with _archive(path) as file:
+                given = [part for part in ("train", "val", "test") if part != "val" or {"val_x", "val_y"} & {*file}]
+                for key in (f"{part}_{what}" for part in given for what in "xy"):
+                    if key not in file:
+                        raise ValueError(f"it has no {key}, but {', '.join(file) or 'nothing'}: save it under that key")
+                    parts[key] = _numbers(key, file)
+            pairs = {part: (_channels(part, parts[f"{part}_x"]), parts[f"{part}_y"]) for part in given}
+            if "val" not in pairs:
+                x, y = pairs["train"]
+                if len(x) != len(y):
+                    raise ValueError(f"train: {len(x)} images but labels of shape {tuple(y.shape)}")
+                pairs["train"], pairs["val"] = _hold_out(x, y, val, 0)
+            return cls.from_tensors(path.stem, *(pairs[part] for part in ("train", "val", "test")))
+        except (ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{path} is no data set: {_line(error)}") from error
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one image."""
@@ -91,6 +122,40 @@ def _check_part(part: str, x: Tensor, y: Tensor, classes: int) -> None:
         raise ValueError(f"{part}: labels must be integers, got {y.dtype}")
     if y.min() < 0 or y.max() >= classes:
         raise ValueError(f"{part}: labels must lie in 0 … {classes - 1}, got {y.min().item()} … {y.max().item()}")
+
+
+def _archive(path: Path):
+    """An open file of several arrays, with no Python objects among them."""
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError):  # it looks like a pickle, or is empty
+        file = None
+    if not hasattr(file, "files"):
+        raise TypeError("it is no archive of arrays with names: write it with numpy.savez")
+    return file
+
+
+def _numbers(key: str, file) -> Tensor:
+    """One of its arrays, in a type that torch has."""
+    try:
+        array = file[key]
+    except ValueError:
+        raise ValueError(f"{key} holds Python objects: save numbers") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{key} holds {array.dtype}: save numbers")
+    wide = array.dtype.kind in "iu" and array.dtype.itemsize > 1  # not all of these kinds are torch's
+    return torch.from_numpy(array.astype(np.int64 if wide else array.dtype.newbyteorder("="), copy=False))
+
+
+def _channels(part: str, x: Tensor) -> Tensor:
+    """Images [N, H, W], [N, C, H, W] or [N, H, W, C] as [N, C, H, W]; C is 1 or 3."""
+    if x.dim() == 3:
+        return x.unsqueeze(1)
+    first, last = (x.dim() == 4 and x.shape[axis] in (1, 3) for axis in (1, 3))
+    if first == last:
+        found = f"{part}_x has the shape {tuple(x.shape)}, which does not tell where its channels are"
+        raise ValueError(f"{found}: save [N, C, H, W] with 1 or 3 channels, or call Dataset.from_tensors")
+    return x if first else x.permute(0, 3, 1, 2)
 
 
 Loader = Callable[[int, Path, bool], Dataset]  # (split, root, download)

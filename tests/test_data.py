@@ -1,6 +1,8 @@
 """Data sets: the split of the digits, and what `from_tensors` refuses."""
 
 import hashlib
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -238,3 +240,117 @@ def test_images_without_pixels_are_named(shape):
     part = (torch.zeros(4, *shape), torch.arange(4))
     with pytest.raises(ValueError, match=r"train: images have no pixels: shape \(4, "):
         Dataset.from_tensors("nothing", part, part, part)
+
+
+# --- from_npz ---
+
+
+def arrays(shape=(3, 5, 4), **changed):
+    """Arrays of a file: 40 training images, 10 test images, of four classes; `shape`: of an image.  None leaves out."""
+    generator = np.random.default_rng(0)
+    found = {}
+    for part, count in (("train", 40), ("test", 10)):
+        found[f"{part}_x"] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+        found[f"{part}_y"] = np.arange(count) % 4
+    return {key: value for key, value in (found | changed).items() if value is not None}
+
+
+def saved(folder, **given):
+    np.savez(folder / "mine.npz", **given)
+    return folder / "mine.npz"
+
+
+def test_a_file_of_arrays(tmp_path):
+    given = arrays()
+    found = Dataset.from_npz(saved(tmp_path, **given), val=8)
+    assert repr(found) == "Dataset('mine': 32 / 8 / 10 images of 3×5×4 in train / val / test, 4 classes)"
+    assert np.array_equal(found.test_x.numpy(), given["test_x"].astype(np.float32) / 255)
+    assert found.test_y.tolist() == given["test_y"].tolist() and found.val_y.bincount().tolist() == [2, 2, 2, 2]
+    both = torch.cat([found.train_x, found.val_x]).flatten(1)
+    assert sorted(both.tolist()) == sorted((given["train_x"].reshape(40, -1).astype(np.float32) / 255).tolist())
+    again = Dataset.from_npz(str(tmp_path / "mine.npz"), val=8)
+    assert torch.equal(again.val_x, found.val_x)
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "f2", "f8"])
+def test_a_file_of_shares_and_a_validation_part_of_its_own(kind, tmp_path):
+    given = arrays()
+    given = {key: (value / 256).astype(kind) if key[-1] == "x" else value for key, value in given.items()}
+    own = {"val_x": given["train_x"][:7], "val_y": np.array([3] * 7, dtype=">u2")}
+    found = Dataset.from_npz(saved(tmp_path, **given, **own))
+    assert len(found.train_y) == 40 and found.val_y.tolist() == [3] * 7
+    assert np.array_equal(found.val_x.numpy(), own["val_x"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "as_shape"),
+    [
+        ((5, 4), (1, 5, 4)),
+        ((3, 5, 4), (3, 5, 4)),
+        ((5, 4, 3), (3, 5, 4)),
+        ((1, 5, 4), (1, 5, 4)),
+        ((5, 4, 1), (1, 5, 4)),
+    ],
+)
+def test_channels_are_found_where_they_are(shape, as_shape, tmp_path):
+    given = arrays(shape)
+    found = Dataset.from_npz(saved(tmp_path, **given), val=8)
+    assert found.image_shape == as_shape
+    image = given["test_x"][7] if shape[-1] > 3 else given["test_x"][7].transpose(2, 0, 1)
+    assert np.array_equal(found.test_x[7].numpy() * 255, image.reshape(as_shape).astype(np.float32))
+
+
+ODD = {
+    "no key": ({"test_y": None}, "it has no test_y, but train_x, train_y, test_x: save it under that key"),
+    "half a part": ({"val_x": np.zeros((2, 3, 5, 4))}, "it has no val_y, but .*"),
+    "channels on both sides": (arrays((3, 5, 3)), r"train_x has the shape \(40, 3, 5, 3\), which does not tell .*"),
+    "channels on neither": (
+        arrays((4, 5, 6)),
+        r"train_x has the shape .*: save \[N, C, H, W\] with 1 or 3 channels, .*",
+    ),
+    "no images": (arrays((20,)), r"train_x has the shape \(40, 20\), .*"),
+    "objects": ({"train_y": np.array([{}] * 40)}, "train_y holds Python objects: save numbers"),
+    "text": ({"train_y": np.array(["cat"] * 40)}, "train_y holds <U3: save numbers"),
+    "too few labels": ({"train_y": np.arange(39) % 4}, r"train: 40 images but labels of shape \(39,\)"),
+    "labels by class": ({"test_y": np.eye(4, dtype=int)[[0] * 10]}, r"test: 10 images but labels of shape \(10, 4\)"),
+    "labels that are shares": ({"test_y": np.full(10, 0.5)}, "test: labels must be integers, got torch.float64"),
+    "negative labels": ({"test_y": np.full(10, -1)}, r"test: labels must lie in 0 … 3, got -1 … -1"),
+    "wide pixels": ({"test_x": np.full((10, 3, 5, 4), 400, np.uint16)}, r"test: images must lie in \[0, 1\], got .*"),
+    "not finite": ({"test_x": np.full((10, 3, 5, 4), np.nan)}, r"test: images must lie in \[0, 1\], got nan … nan"),
+    "another shape": ({"test_x": np.zeros((10, 3, 5, 5))}, "train, val and test images differ in shape: .*"),
+}
+
+
+@pytest.mark.parametrize(("changed", "says"), ODD.values(), ids=ODD)
+def test_an_odd_file_is_named_with_what_is_odd(changed, says, tmp_path):
+    path = saved(tmp_path, **arrays(**changed))
+    with pytest.raises(ValueError) as raised:
+        Dataset.from_npz(path, val=8)
+    assert re.fullmatch(re.escape(f"{path} is no data set: ") + says, str(raised.value)), raised.value
+
+
+def test_what_is_no_file_of_arrays(tmp_path):
+    path = saved(tmp_path, **arrays())
+    whole = path.read_bytes()
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    pickled = tmp_path / "pickled.npz"
+    pickled.write_bytes(pickle.dumps(arrays()))
+    bad = {
+        "cut": whole[:-500],
+        "flipped": whole[:900] + bytes([whole[900] ^ 255]) + whole[901:],
+        "empty": b"",
+        "text": b"x",
+    }
+    for name, content in bad.items():
+        (tmp_path / f"{name}.npz").write_bytes(content)
+    for name in (*bad, "pickled"):
+        remedy = "write it with numpy.savez" if name in ("empty", "text", "pickled") else ""
+        with pytest.raises(ValueError, match=f"{name}.npz is no data set: .+{remedy}") as raised:
+            Dataset.from_npz(tmp_path / f"{name}.npz")
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match="one.npy is no data set: it is no archive of arrays with names"):
+        Dataset.from_npz(tmp_path / "one.npy")
+    with pytest.raises(ValueError, match="is no data set: .*val|test_size"):
+        Dataset.from_npz(path, val=40)
+    with pytest.raises(FileNotFoundError):
+        Dataset.from_npz(tmp_path / "none.npz")

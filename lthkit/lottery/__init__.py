@@ -89,7 +89,7 @@ def search(
 
 def retrain(
     run: Run, mask_1: str | Mask1 = "reinit", mask_0: str | Mask0 = "zero", arm: str | None = None,
-    rounds: Iterable[int] | None = None, name: str = "control", **settings,
+    rounds: Iterable[int] | None = None, name: str = "control", checkpoint: str | Path | None = None, **settings,
 ) -> Run:  # fmt: skip
     """Train other weights under the masks that `run` found.
 
@@ -98,6 +98,7 @@ def retrain(
     arm: whose masks, by default those of the run's only arm.
     rounds: which, by default all from 1 on; the dense round is carried over as row 0.
     name: what the new arm is called.
+    checkpoint: a folder as in `search`, but of its own.
     settings: changes to the settings of the run.
     """
     if run.network is None or run.data is None:
@@ -110,11 +111,29 @@ def retrain(
     settings = Settings.of({**vars(run.settings), **settings})
     control = Run(run.network, run.data, run.seeds, run.initial, run.dense, settings)
     control.add(run.round(arm, 0).renamed(name))
-    total = settings.total(run.data) * len(numbers)
-    with tqdm(total=total, desc="retraining", unit=" steps", leave=False, delay=2) as bar:
+    kept = None
+    if checkpoint is not None:
+        call = {"network": run.network, "data": run.data, "seeds": run.seeds, "initial": run.initial}
+        call |= {"dense": run.dense, "masks": {each.number: each.masks for each in found}, "name": name}
+        call |= {"mask_1": own.mask_1, "mask_0": own.mask_0, "settings": settings}
+        kept = Checkpoint(checkpoint, call="lottery.retrain", **call)
+    total = settings.total(run.data)
+    with tqdm(total=total * len(numbers), desc="retraining", unit=" steps", leave=False, delay=2) as bar:
         for each in found:
-            final = _where(each.diverged, run.initial, run.dense)
-            control.add(_train(own, control, each.number, each.masks, final, each.diverged, None, bar)[0])
+            number, lost = each.number, each.diverged
+            if kept is not None and round_path(kept.folder, 0, number).exists():
+                control.add(read_round(kept.folder, 0, number, control)[0])
+                bar.update(total)
+                continue
+            final = _where(lost, run.initial, run.dense)
+            within = None if kept is None else kept.within(f"round-0-{number}")
+            done = _train(own, control, number, each.masks, final, lost, within, bar)[0]
+            if kept is not None:
+                write_round(kept.folder, 0, done)
+                within.clear()
+            control.add(done)
+    if kept is not None:
+        kept.clear()
     return control
 
 

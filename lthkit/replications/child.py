@@ -1,10 +1,13 @@
-"""A script: runs a lab in a process of its own, and is its kernel.  Imports nothing of lthkit.
+"""A script: runs a lab or a call in a process of its own, and is a lab's kernel.  Imports nothing of lthkit itself.
 
 `child.py run PARENT` reads a job {notebook, runs, mimes} from its input and writes {kind: [{key: text} of each
-run]} or {"error": …} to its output, in JSON.  `child.py kernel -f FILE` is the kernel.  Both die with their parents.
+run]} or {"error": …} to its output, in JSON.  `child.py call PARENT` reads {function: "module:name", arguments} and
+writes what the function returns, or {"error": …}.  `child.py kernel -f FILE` is the kernel.  All die with
+their parents.
 """
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -50,6 +53,15 @@ def run(job: dict) -> dict:
     return found
 
 
+def call(job: dict) -> object:
+    """What a function returns, or what it raised."""
+    module, _, name = job["function"].partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)(**job["arguments"])
+    except Exception as error:  # noqa: BLE001 (of whatever it does)
+        return {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+
+
 def code_cell(notebook, source: str) -> int | str:
     """Its number among the code cells of the notebook as it stood, from 1."""
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -66,5 +78,5 @@ if __name__ == "__main__":
         follow(int(sys.argv[2]))
         answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)  # whatever else is printed, by a kernel too, goes the way of errors
-        answer.write(json.dumps(run(json.load(sys.stdin))))
+        answer.write(json.dumps({"run": run, "call": call}[sys.argv[1]](json.load(sys.stdin))))
         answer.close()

@@ -50,21 +50,10 @@ def stop() -> None:
         _kill(process)
 
 
-def facts() -> dict:
-    """Of this machine and its software."""
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
-    versions |= {"python": platform.python_version(), "lthkit": lthkit.__version__}
-    return {"versions": versions, "commit": _commit(), "processor": _processor(), "threads": THREADS}
-
-
-def _answer(job: Mapping, home: Path, limit: float) -> dict:
-    spec = {"argv": [sys.executable, "-P", str(CHILD), "kernel", "-f", "{connection_file}"]}
-    spec |= {"display_name": "lthkit", "language": "python"}
-    for folder in ("work", "data/kernels/lthkit"):
-        (home / folder).mkdir(parents=True)
-    files.write_text(home / "data/kernels/lthkit/kernel.json", json.dumps(spec))
+def in_child(what: str, job: Mapping, limit: float, env: Mapping[str, str], folder: Path | None = None) -> dict:
+    """What `child.py` answers to a job, in a process of its own, for at most `limit` minutes; or {"error": a line}."""
     process = subprocess.Popen(
-        [sys.executable, "-P", str(CHILD), "run", str(os.getpid())], cwd=home / "work", env=_environment(home),
+        [sys.executable, "-P", str(CHILD), what, str(os.getpid())], cwd=folder, env=env,
         start_new_session=True, text=True, encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -83,6 +72,30 @@ def _answer(job: Mapping, home: Path, limit: float) -> dict:
     return {"error": last[-1] if last else f"its process ended with status {process.returncode}"}
 
 
+def environment() -> dict[str, str]:
+    """That of a child: this lthkit and no other, and one thread."""
+    path = [str(Path(lthkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    own = dict.fromkeys(threads, str(THREADS)) | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
+    return os.environ | own | {"MPLBACKEND": "agg", "TQDM_DISABLE": "1"}
+
+
+def facts() -> dict:
+    """Of this machine and its software."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    versions |= {"python": platform.python_version(), "lthkit": lthkit.__version__}
+    return {"versions": versions, "commit": _commit(), "processor": _processor(), "threads": THREADS}
+
+
+def _answer(job: Mapping, home: Path, limit: float) -> dict:
+    spec = {"argv": [sys.executable, "-P", str(CHILD), "kernel", "-f", "{connection_file}"]}
+    spec |= {"display_name": "lthkit", "language": "python"}
+    for folder in ("work", "data/kernels/lthkit"):
+        (home / folder).mkdir(parents=True)
+    files.write_text(home / "data/kernels/lthkit/kernel.json", json.dumps(spec))
+    return in_child("run", job, limit, _environment(home), home / "work")
+
+
 def _kill(process: subprocess.Popen) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -90,17 +103,11 @@ def _kill(process: subprocess.Popen) -> None:
 
 def _environment(home: Path) -> dict[str, str]:
     ours = ("LTHKIT_", "JUPYTER", "IPYTHON")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    kept = {name: value for name, value in environment().items() if not name.startswith(ours)}
     kept["PYTHONUSERBASE"] = site.getuserbase()  # packages in the true home stay in reach
-    path = [str(Path(lthkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, path))  # this lthkit, and no other
     folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "run"}
     folders |= {"IPYTHONDIR": "ipython", "HOME": "."}
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return (
-        kept | {name: str(home / folder) for name, folder in folders.items()}
-        | dict.fromkeys(threads, str(THREADS)) | {"MPLBACKEND": "agg", "TQDM_DISABLE": "1"}
-    )  # fmt: skip
+    return kept | {name: str(home / folder) for name, folder in folders.items()}
 
 
 def _commit() -> str | None:

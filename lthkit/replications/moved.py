@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lthkit import columns
 from lthkit.replications.execute import LIMIT
-from lthkit.replications.runner import work
+from lthkit.replications.runner import run_labs
 from lthkit.replications.tasks import Task, tasks
 from lthkit.report import Verdict
 
@@ -32,7 +32,7 @@ def canary(
         lines = differs(task.record()["verdicts"], outcome["verdicts"][0])
         moved.extend(f"{task.lab.name}: {line}" for line in lines)
 
-    failed = work(known, Task.given, compare, None, workers, root, LIMIT, progress)
+    failed = run_labs(known, compare, None, workers, root, LIMIT, progress)
     return failed + moved
 
 

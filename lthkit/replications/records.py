@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,16 +37,29 @@ def read(folder: str | Path) -> list[dict]:
 
 def read_one(path: Path) -> dict:
     """One record.  Raises ValueError that names the file."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        for name, kind in FIELDS.items():
-            if not isinstance(record[name], kind):
-                raise TypeError(f"{name} is {record[name]!r}")
+
+    def check(record: dict) -> None:
         for key, verdict in record["verdicts"].items():
             if Verdict.from_dict(verdict).measured and not verdict["differences"]:
                 raise ValueError(f"{key} has no differences")
         if path.name != place("", record["lab"], record["setting"]).name:
             raise ValueError(f"it is of {record['lab']}, {record['setting']}")
+
+    return checked(path, FIELDS, check)
+
+
+def checked(path: Path, fields: Mapping[str, object], check: Callable[[dict], None]) -> dict:
+    """The record in a file, of any kind.
+
+    fields: what it must hold, each with its type.  check: called with it, raises for what else is wrong.
+    Raises ValueError that names the file.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for name, kind in fields.items():
+            if not isinstance(record[name], kind):
+                raise TypeError(f"{name} is {record[name]!r}")
+        check(record)
     except KeyError as error:
         raise ValueError(f"{path} is no record: it has no {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -75,17 +88,17 @@ def write(folder: str | Path, record: Mapping) -> None:
     files.write_text(place(folder, record["lab"], record["setting"]), text(record))
 
 
-def text(record: Mapping) -> str:
-    """A line a field, and a line a verdict."""
-    lines = [f"{json.dumps(name)}: {_dump(value)}" for name, value in sorted(_rounded(record).items())]
+def text(record: Mapping, sort_keys: bool = True) -> str:
+    """A line a field, and a line a verdict or table; sort_keys: within these too."""
+    lines = [f"{json.dumps(name)}: {_dump(value, sort_keys)}" for name, value in sorted(_rounded(record).items())]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _dump(value: object) -> str:
+def _dump(value: object, sort_keys: bool) -> str:
     if not isinstance(value, dict):
         return json.dumps(value, ensure_ascii=False)
     lines = [
-        f"  {json.dumps(key)}: {json.dumps(part, sort_keys=True, ensure_ascii=False, separators=(',', ':'))}"
+        f"  {json.dumps(key)}: {json.dumps(part, sort_keys=sort_keys, ensure_ascii=False, separators=(',', ':'))}"
         for key, part in sorted(value.items())
     ]
     return "{\n" + ",\n".join(lines) + "\n}"

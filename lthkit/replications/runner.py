@@ -1,4 +1,7 @@
-"""`replicate`: runs what is to do, here or on a Dask cluster, and writes the records."""
+"""`replicate`: runs what is to do, here or on a Dask cluster, and writes the records.
+
+`work` is the runner itself, for any kind of task.
+"""
 
 import importlib.util
 import os
@@ -7,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wa
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -19,6 +23,7 @@ from lthkit.replications.tasks import Task, rates, tasks
 
 PATIENCE = 5  # seconds to wait for a scheduler, and again for its first worker
 Pool = tuple[Executor, Callable[[], int]]  # and how many tasks it takes at once
+Job = TypeVar("Job")  # a task of any kind; its text names it
 
 
 def replicate(
@@ -51,19 +56,47 @@ def replicate(
     def finish(task: Task, given: list[dict], outcome: dict) -> None:
         records.write(out, _record(task, given, outcome))
 
-    return work(todo, Task.given, finish, scheduler, workers, root, limit, progress)
+    return run_labs(todo, finish, scheduler, workers, root, limit, progress)
+
+
+def run_labs(
+    todo: list[Task], finish: Callable[[Task, list[dict], dict], None], scheduler: str | None, workers: int | None,
+    root: str | Path, limit: float, progress: bool,
+) -> list[str]:  # fmt: skip
+    """Run tasks, a line for each that failed: live looks first, then fresh seeds, of others the cheapest first.
+
+    finish: called with a task, the parameters of each run, and what `execute` found.
+    """
+    for needed in ("papermill", "ipykernel") if scheduler is None else ():
+        if importlib.util.find_spec(needed) is None:
+            raise ModuleNotFoundError(f"No module named {needed!r}", name=needed)
+    where, given = {"root": str(Path(root).absolute())}, {}
+
+    def call(task: Task) -> tuple:
+        given[task] = task.given()
+        told = where if "root" in task.lab.defaults else {}
+        return execute, task.lab.text, [run | told for run in given[task]], limit
+
+    def done(task: Task, outcome: dict) -> None:
+        finish(task, given[task], outcome)
+
+    return work(todo, call, done, scheduler, workers, progress, _next)
 
 
 def work(
-    todo: list[Task], prepare: Callable[[Task], list[dict]], finish: Callable[[Task, list[dict], dict], None],
-    scheduler: str | None, workers: int | None, root: str | Path, limit: float, progress: bool,
+    todo: list[Job], call: Callable[[Job], tuple], finish: Callable[[Job, dict], None], scheduler: str | None,
+    workers: int | None, progress: bool, choose: Callable[[list[Job], list[Job]], Job | None] = lambda todo, _: todo[0],
 ) -> list[str]:  # fmt: skip
-    """Run tasks, a line for each that failed: live looks first, then fresh seeds, of others the cheapest first."""
-    todo, running, failed = list(todo), {}, []
-    where = {"root": str(Path(root).absolute())}
+    """Run tasks here or on a Dask cluster; a line for each that failed.
 
-    def fail(task: Task, why: object) -> None:
-        failed.append(f"{task.lab.name}, {task.setting}: {why}")
+    call: (function, arguments …) that carries a task out, and returns a dict, with "error" where it failed.
+    finish: called with a task and what came of it.  choose: of those to do, beside those running, the next, if any.
+    Raising ValueError, `call` and `finish` fail their task alone.
+    """
+    todo, running, failed = list(todo), {}, []
+
+    def fail(task: Job, why: object) -> None:
+        failed.append(f"{task}: {why}")
         bar.update()
         if progress:
             bar.write(failed[-1])
@@ -73,19 +106,15 @@ def work(
         tqdm(total=len(todo), unit="task", disable=not progress) as bar,
     ):
         while todo or running:
-            while len(running) < slots() and (task := _next(todo, [task for task, _ in running.values()])):
+            while todo and len(running) < slots() and (task := choose(todo, list(running.values()))):
                 todo.remove(task)
                 try:
-                    given = prepare(task)
+                    running[executor.submit(*call(task))] = task
                 except ValueError as error:
                     fail(task, error)
-                    continue
-                told = where if "root" in task.lab.defaults else {}
-                future = executor.submit(execute, task.lab.text, [run | told for run in given], limit)
-                running[future] = task, given
-            bar.set_postfix_str(", ".join(f"{task.lab.name[:2]} {task.setting}" for task, _ in running.values()))
+            bar.set_postfix_str("; ".join(map(str, running.values())))
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task, given = running.pop(future)
+                task = running.pop(future)
                 try:
                     outcome = future.result()
                 except Exception as error:  # noqa: BLE001 (of Dask: a worker lost too often, a lost scheduler, …)
@@ -94,7 +123,7 @@ def work(
                     fail(task, outcome["error"])
                     continue
                 try:
-                    finish(task, given, outcome)
+                    finish(task, outcome)
                     bar.update()
                 except ValueError as error:
                     fail(task, error)
@@ -115,9 +144,6 @@ def _next(todo: list[Task], running: list[Task]) -> Task | None:
 @contextmanager
 def _pool(scheduler: str | None, workers: int | None) -> Iterator[Pool]:
     if scheduler is None:
-        for needed in ("papermill", "ipykernel"):
-            if importlib.util.find_spec(needed) is None:
-                raise ModuleNotFoundError(f"No module named {needed!r}", name=needed)
         count = workers or os.cpu_count() or 1
         with ThreadPoolExecutor(count) as executor:
             try:

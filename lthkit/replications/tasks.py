@@ -25,6 +25,9 @@ class Task:
     setting: str
     folder: Path
 
+    def __str__(self) -> str:
+        return f"{self.lab.name}, {self.setting}"
+
     @property
     def exempt(self) -> str | None:
         """Why this pair makes no sense, or None."""

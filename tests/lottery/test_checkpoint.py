@@ -178,6 +178,50 @@ def test_steps_that_outlive_their_round_are_removed(name, tmp_path):
     assert not any(path.exists() for path in left)
 
 
+# --- retrain ---
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"mask_1": "signed_constant"}, {"mask_0": "freeze"}, {"epochs": 3}, {"rounds": [2]}], ids=str
+)
+def test_a_control_goes_on_bit_for_bit_and_trains_no_finished_round(change, two_threads, fits, tmp_path):
+    run = small(rounds=3)
+    whole = retrain(run, **change)
+    found, pieces = in_pieces(partial(retrain, run, **change), tmp_path, 5)
+    assert pieces >= 2 and same(found, whole)
+    names = {f"round-0-{number}" for number in whole.rounds() if number}
+    assert set(contents(tmp_path)) == {f"{name}.safetensors" for name in {*names, "call"}} and set(fits) == names
+    fits.clear()
+    again = retrain(run, **change, checkpoint=tmp_path)
+    assert fits == [] and again.table.equals(found.table)
+    left = tmp_path / f"{min(names)}-steps-0-3.safetensors"
+    left.write_bytes(b"old")
+    retrain(run, **change, checkpoint=tmp_path)
+    assert not left.exists()
+
+
+CONTROLS = {
+    "another action": ({"mask_1": "reshuffle"}, "mask_1"),
+    "another mask-0 action": ({"mask_0": "freeze"}, "mask_0"),
+    "other settings": ({"lr": 0.02}, "settings"),
+    "other rounds": ({"rounds": [1]}, "masks"),
+    "another name": ({"name": "other"}, "name"),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_folder_of_another_control_is_refused_with_what_differs(name, tmp_path):
+    change, what = CONTROLS[name]
+    run = small()
+    retrain(run, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=f"is the checkpoint of another call: its {what} is "):
+        retrain(run, **change, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="is the checkpoint of another call: its call is "):
+        small(checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="is the checkpoint of another call: its .* is "):
+        retrain(small(seeds=[5, 2, 12]), checkpoint=tmp_path)
+
+
 # --- what is loaded ---
 
 
