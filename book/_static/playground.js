@@ -236,7 +236,7 @@ const PLAYGROUND_HTML = `
     trains again.</p>
   <div class="lth-result">
     <label>Share of weights kept: <output>100.0&nbsp;%</output>
-      <input type="range" name="round" min="0" max="0" value="0" disabled></label>
+      <input type="range" name="round" min="0" max="${PLAYGROUND.rounds}" value="0" disabled></label>
     <p class="lth-says" aria-live="polite">Nothing is trained yet.</p>
     <div class="lth-row">
       <figure><canvas class="lth-mask" width="180" height="135" role="img"></canvas>
@@ -297,7 +297,6 @@ function playground(root) {
     trained({ arm, round: number, result }) {
       results[number] = { ...results[number], ...result };
       round.disabled = false;
-      round.max = results.length - 1;
       const last = number === PLAYGROUND.rounds;
       if (last || (arm === "ticket" && !calm.matches)) round.value = number;
       if (last && arm === "control") compare();
@@ -343,8 +342,8 @@ function playground(root) {
     find(".lth-leads tbody").insertAdjacentHTML("afterbegin", `<tr>${rowOf([...cells, signed])}</tr>`);
   }
 
-  function show() { // the round that the slider points at
-    const at = Number(round.value);
+  function show() { // the round that the slider points at, or the last one so far
+    const at = round.value = Math.max(0, Math.min(round.value, results.length - 1));
     paintMask();
     if (!results[at]) return;
     const { share, ticket, control } = results[at];
@@ -390,7 +389,7 @@ function playground(root) {
   }
 
   function forget() { // what other settings gave
-    results.length = round.value = round.max = 0;
+    results.length = round.value = 0;
     round.disabled = true;
     round.previousElementSibling.textContent = percent(1);
     find("details").hidden = true;
