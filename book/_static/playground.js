@@ -218,7 +218,7 @@ function playgroundPaper(canvas, drawn) {
 const PLAYGROUND_HTML = `
   <div class="lth-row">
     <label>Seed <input type="number" name="seed" min="0" max="9999" value="0" required></label>
-    <label class="lth-wide">Epochs of each training: <output>10</output>
+    <label class="lth-wide">Epochs of each training: <strong>10</strong>
       <input type="range" name="epochs" min="1" max="60" value="10"></label>
   </div>
   <fieldset>
@@ -235,14 +235,16 @@ const PLAYGROUND_HTML = `
   <p class="lth-status" role="status">The first button trains all weights. Then, eight times, it prunes, rewinds, and
     trains again.</p>
   <div class="lth-result">
-    <label>Share of weights kept: <output>100.0&nbsp;%</output>
+    <label>Share of weights kept: <strong>100.0&nbsp;%</strong>
       <input type="range" name="round" min="0" max="${PLAYGROUND.rounds}" value="0" disabled></label>
     <p class="lth-says" aria-live="polite">Nothing is trained yet.</p>
     <div class="lth-row">
       <figure><canvas class="lth-mask" width="180" height="135" role="img"></canvas>
-        <figcaption>Mask of the first layer: a patch for each of its 300 units, a dot for each weight kept.</figcaption></figure>
+        <figcaption>Mask of the first layer: a patch for each of its 300 units, a dot for each weight.</figcaption>
+      </figure>
       <figure><canvas class="lth-pixels" width="8" height="8" role="img"></canvas>
-        <figcaption>Its inputs: the pixels that keep most weights stand out most.</figcaption></figure>
+        <figcaption>Its inputs: the pixels that keep most weights stand out most.</figcaption>
+      </figure>
     </div>
     <div class="lth-chart"></div>
     <details hidden><summary>The numbers</summary><table class="lth-numbers"><thead><tr>
