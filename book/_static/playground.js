@@ -114,7 +114,10 @@ const rowOf = (cells) => `<td>${cells.join("</td><td>")}</td>`;
 function playgroundPaint(canvas, opacity) {
   const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
   const colour = getComputedStyle(canvas).color.match(/[\d.]+/g).slice(0, 3).map(Number);
-  opacity.forEach((value, pixel) => picture.data.set([...colour, 255 * value], 4 * pixel));
+  for (let pixel = 0; pixel < opacity.length; pixel++) {
+    for (let part = 0; part < 3; part++) picture.data[4 * pixel + part] = colour[part];
+    picture.data[4 * pixel + 3] = 255 * opacity[pixel];
+  }
   context.putImageData(picture, 0, 0);
 }
 

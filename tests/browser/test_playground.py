@@ -129,9 +129,11 @@ def test_the_story_by_keys(play):
     press("Tab")
     press("Tab")
     assert page.evaluate(focused) == "lth-paper"
+    top = page.evaluate("scrollY")
     for key in ["ArrowUp"] * 6 + ["Space"] + ["ArrowDown"] * 12 + ["Space"]:
         press(key)
     page.wait_for_function("() => document.querySelector('.lth-heard').innerText.includes('Control')")
+    assert page.evaluate("scrollY") == top  # the keys move the pen, not the page
     press("Tab")
     press("Enter")
     assert page.locator(".lth-heard").inner_text() == ""
