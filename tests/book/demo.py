@@ -52,6 +52,12 @@ Once more.
 Look at the *interval*.
 ```
 
+````{playground}
+:alt: Patches & <dots>.
+
+Scripts are off: {glued}`seeds` seeds.
+````
+
 In short: {glued}`rewind_wins`
 
 Rewinding wins by {decided}`rewind_wins`,{says}`rewind_wins holds` but not under SGD.{says}`rewind_wins sgd disagrees`

@@ -79,6 +79,20 @@ def test_pruning_halves_each_layer_and_masks_agree_with_weights():
         assert sum(pruned) == 2 * (24 - left)  # a line and a dot each
 
 
+def test_shares_keeps_what_the_labels_say_and_revives_nothing():
+    shapes = parse("shares")
+    said = [int(s.text.split()[0]) for s in shapes if s.text and s.text.endswith("of 64")]
+    assert said == [64, 41, 26, 17, 11, 7]
+    kept, before = [s for s in shapes if s.get("class") == "lth-one"], None
+    for number, (patch, left) in enumerate(zip(kept, said, strict=True)):
+        corner = (8 + 112 * (number % 3), 8 + 124 * (number // 3))
+        cells = {(round(x - corner[0]), round(y - corner[1])) for x, y in points(patch)[::2]}
+        assert len(cells) == left and (before is None or cells <= before)
+        before = cells
+    pruned = [len(points(s)) // 2 for s in shapes if s.get("class") == "lth-off"]
+    assert pruned == [64 - left for left in said if left < 64]
+
+
 def test_without_a_path_no_output_is_reached():
     shapes = parse("no_path")
     for left, reached, carried, in_vain in ((0, [3, 3, 0, 0], 4, 3), (180, [3, 1, 0, 0], 3, 5)):

@@ -55,9 +55,21 @@ def test_a_drawing_stands_in_the_page_with_number_and_caption(book):
     assert first.figcaption.get_text().strip().startswith("Fig. 2 Look at the loop.") and first.figcaption.strong
     assert second.figcaption.get_text().strip().startswith("Fig. 3 Without a name.")
     assert first.svg["role"] == "img" and first.svg.find("desc").get_text() == "Boxes & <arrows>."
-    ids = [part["id"] for part in book[1]["book/01_demo"].select("svg [id]")]
+    ids = [part["id"] for part in book[1]["book/01_demo"].select("figure svg [id]")]
     assert f"{first.svg['aria-labelledby']} {second.svg['aria-labelledby']}".split() == ids
     assert len(set(ids)) == 4
+
+
+def test_a_playground_has_a_still_for_readers_without_scripts(book):
+    root, pages = book
+    still = pages["book/01_demo"].select_one(".lth-playground + noscript")
+    assert still.svg.desc.get_text() == "Patches & <dots>." and still.p.get_text() == "Scripts are off: 10 seeds."
+    assert pages["book/01_demo"].select_one(".lth-playground").get_text() == ""
+    scripts = ("digits.js", "lottery.js", "playground.js", "playground.css")
+    for name, loads in (("01_demo", True), ("A1_traps", False)):
+        html = (root / f"_build/html/book/{name}.html").read_text()
+        assert [script in html for script in scripts] == [loads] * 4
+        assert all((root / "_build/html/_static" / script).exists() for script in scripts)
 
 
 def test_a_verdict_card_says_everything(book):
@@ -223,6 +235,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     wrong += "\n{says}`rewind_wins contradicted` {says}`rewind_wins mnist agrees` {says}`rewind_wins` {decided}`gone`\n"
     wrong += "\n```{chart} gone\n:alt: None.\nNo chart.\n```\n"
     wrong += "\n```{drawing} rounds\nNo alt text.\n```\n\n```{drawing} gone\n:alt: None.\nNo drawing.\n```\n"
+    wrong += "\n```{playground}\nNo alt text.\n```\n\n```{playground}\n:alt: A second one.\n\nNo.\n```\n"
     for options in (
         "- [x] a :: b",
         "- [x] a :: b\n- [x] c :: d",
@@ -248,6 +261,8 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "unknown chart 'gone': known are leads",
             "figure 'line' has no :alt: text",
             "drawing 'rounds' has no :alt: text",
+            "playground has no :alt: text",
+            "a page holds one playground",
             "unknown drawing 'gone': known are rounds, ",
             "claim 'rewind_wins' is glued by notebooks/01_demo and notebooks/02_other",
             "unknown task '1.99'",

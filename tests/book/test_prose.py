@@ -21,14 +21,17 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")])
 PROSE_DIRECTIVE = re.compile(
     r"\{(answer|glued-figure|drawing|verdict|note|tip|important|warning|caution|hint|seealso|admonition|dropdown|margin|"
-    r"sidebar|card|exercise|question|solution|glossary|grid|grid-item|grid-item-card|tab-set|tab-item|div|epigraph)\}"
+    r"sidebar|card|exercise|question|solution|glossary|grid|grid-item|grid-item-card|tab-set|tab-item|div|epigraph|"
+    r"playground)\}"
 )
 FORBIDDEN = re.compile(
     r"\b(crucial\w*|powerful\w*|delv(?:e|es|ed|ing)|leverag\w+|simply|obviously|let[’']s|in this chapter"
     r"|not just\b[^.!?]*\bbut)\b",
     re.IGNORECASE,
 )
-FOLDED = re.compile(r"\{(answer|question|glued-figure|drawing|lab-links)\}")  # read when opened, or no running text
+FOLDED = re.compile(
+    r"\{(answer|question|glued-figure|drawing|playground|lab-links)\}"
+)  # read when opened, or no running text
 NUMBER = re.compile(r"(?<![\w^-])(?<![Vv]ariant )\d+(?:[.,]\d+)*")  # not in fc1, LeNet-300-100, variant 1 or a square
 QUOTED = re.compile(r"\{(?:glued|glued-figure|verdict|says|decided)\}(?:`| +)([a-z0-9_]+)(?:@(\w+))?")
 ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs|et al|cf|sec|eq|fig|no)\.", re.IGNORECASE)

@@ -7,6 +7,8 @@ On a page `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `
     ```{drawing} name          the same, of a drawing that `drawings.py` makes
     ```{chart} name            the same, drawn by `charts.py` from recorded replications
     ```{verdict} key           a card; content, if any, stands below it
+    ```{playground}            with :alt: (required): a network that the page trains; the content stands in for it
+                               where scripts are off
     {says}`key holds`          after a sentence that compares: the build fails where the records say otherwise;
                                {says}`key long agrees` asks for another setting
     {decided}`key`             by how much the arms differ on fresh seeds, as in 0.6 points
@@ -27,6 +29,7 @@ from pathlib import Path
 from .cells import CellAnchors
 from .figures import Drawing
 from .pages import Answer, LabLinks
+from .playground import Playground, add_scripts, write_digits
 from .questions import Question
 from .results import Chart, Claims, Decided, FillIn, Glued, GluedFigure, GluedText, Says, Verdict
 from .solutions import Solutions
@@ -78,6 +81,7 @@ def setup(app):
     app.add_directive("lab-links", LabLinks)
     app.add_directive("answer", Answer)
     app.add_directive("question", Question)
+    app.add_directive("playground", Playground)
     app.add_config_value("lthbook_solutions", os.environ.get("LTHKIT_SOLUTIONS", "1") != "0", "html")
     app.add_post_transform(CellAnchors)
     app.add_post_transform(FillIn)
@@ -85,4 +89,6 @@ def setup(app):
     app.connect("config-inited", key_the_execution_cache)
     app.connect("build-finished", forget_a_build_with_warnings)
     app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", add_scripts)
+    app.connect("build-finished", write_digits)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

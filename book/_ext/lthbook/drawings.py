@@ -12,6 +12,7 @@ from itertools import pairwise, product
 from random import Random
 
 from lthkit.checks import lookup
+from lthkit.masks import count
 
 SCALE = 1.25  # pixels to a unit, where there is room; on a phone it is about one
 RADIUS = 6  # of a network's unit
@@ -158,12 +159,27 @@ def gradients() -> Iterable[str]:
     yield label(146 + 74j, "forward", anchor="end") + label(194 + 74j, "backward", "lth-two", "start")
 
 
+def shares() -> Iterable[str]:
+    """The 64 weights of a unit of the first layer, a patch for its pixels, as rounds prune 36 % of them each."""
+    order = list(product(range(8), range(8)))
+    Random(8).shuffle(order)  # the weights by magnitude, largest first
+    left, pitch = len(order), 11
+    for number in range(6):
+        corner = complex(8 + 112 * (number % 3), 8 + 124 * (number // 3))
+        cells = [corner + (x + 0.5) * pitch + (y + 0.5) * pitch * 1j for x, y in order]
+        yield lines(*((cell - 4.5, cell + 4.5) for cell in cells[:left]), kind="lth-one", stroke_width=9)
+        yield lines(*((cell - 1.5, cell + 1.5) for cell in cells[left:]), kind="lth-off", stroke_width=3)
+        yield label(corner + 4 * pitch + (8 * pitch + 12) * 1j, f"{left} of 64")
+        left -= count(left, 0.36)
+
+
 DRAWINGS = {  # name: (title, width, height, what draws it)
     "rounds": ("One round with four weights", 340, 312, rounds),
     "pruning": ("A network loses weights", 340, 368, pruning),
     "no_path": ("Two networks without a path", 340, 168, no_path),
     "intervals": ("Three intervals and a zero line", 272, 200, partial(intervals, LIVE_LOOK)),
     "gradients": ("Two gradients at one pruned position", 340, 312, gradients),
+    "shares": ("The weights of one unit, round by round", 328, 240, shares),
 }
 
 
