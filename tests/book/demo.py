@@ -60,7 +60,8 @@ Scripts are off: {glued}`seeds` seeds.
 
 In short: {glued}`rewind_wins`
 
-Rewinding wins by {decided}`rewind_wins`,{says}`rewind_wins holds` but not under SGD.{says}`rewind_wins sgd disagrees`
+Rewinding wins by {decided}`rewind_wins`,{says}`rewind_wins holds`
+but under SGD it loses by {decided}`rewind_wins sgd`.{says}`rewind_wins sgd disagrees`
 Tickets stop no sooner.{says}`sooner@02_other too close to call`
 
 ```{chart} leads

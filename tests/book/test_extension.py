@@ -94,7 +94,8 @@ def test_a_card_shows_other_settings_and_their_numbers(book):
 
 def test_a_sentence_links_the_claim_that_bears_it_out(book):
     pages = book[1]
-    assert "Rewinding wins by 13.3 points," in pages["book/01_demo"].get_text()
+    text = pages["book/01_demo"].get_text()
+    assert "Rewinding wins by 13.3 points," in text and "but under SGD it loses by 2.0 points." in text
     links = pages["book/01_demo"].select(".lth-says a")
     assert [link.get_text() for link in links] == ["✓", "✓", "✓"]
     statuses = [link["aria-label"].removeprefix("Borne out. Claim: ") for link in links]
@@ -233,6 +234,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
     wrong = "\n{glued}`gone` {glued}`gap@02_other` {glued}`gap:.1q` {glued}`Gap!`\n"
     wrong += "\n```{glued-figure} line\nNo alt text.\n```\n"
     wrong += "\n{says}`rewind_wins contradicted` {says}`rewind_wins mnist agrees` {says}`rewind_wins` {decided}`gone`\n"
+    wrong += "\n{decided}`rewind_wins mnist`\n"
     wrong += "\n```{chart} gone\n:alt: None.\nNo chart.\n```\n"
     wrong += "\n```{drawing} rounds\nNo alt text.\n```\n\n```{drawing} gone\n:alt: None.\nNo drawing.\n```\n"
     wrong += "\n```{playground}\nNo alt text.\n```\n\n```{playground}\n:alt: A second one.\n\nNo.\n```\n"
@@ -258,6 +260,7 @@ def test_mistakes_stop_the_build_also_the_second_time(tmp_path):
             "claim 'rewind_wins' in setting mnist is unknown: no record, the sentence says agrees",
             "'rewind_wins' is not of the form `key status`",
             "claim 'gone' has no record on fresh seeds",
+            "claim 'rewind_wins' has no record in setting mnist",
             "unknown chart 'gone': known are leads",
             "figure 'line' has no :alt: text",
             "drawing 'rounds' has no :alt: text",

@@ -11,7 +11,8 @@ On a page `book/02_x.md` everything comes from the lab `notebooks/02_x.ipynb`; `
                                where scripts are off
     {says}`key holds`          after a sentence that compares: the build fails where the records say otherwise;
                                {says}`key long agrees` asks for another setting
-    {decided}`key`             by how much the arms differ on fresh seeds, as in 0.6 points
+    {decided}`key`             by how much the arms differ on fresh seeds, as in 0.6 points;
+                               {decided}`key sgd` asks for another setting
     ```{answer} label          content folded until the reader has guessed; the label is what the closed fold says
     ```{claims}                the ledger of all verdicts of all labs
     ```{lab-links} 10          reading minutes, then the lab in three forms

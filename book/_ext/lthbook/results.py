@@ -55,10 +55,12 @@ class GluedText(SphinxRole):
 
 
 class Decided(SphinxRole):
-    """`key` or `key@lab`: by how much the arms differ on fresh seeds, from the record."""
+    """`key` or `key@lab setting`: by how much the arms differ on fresh seeds, or in a setting, from the record."""
 
     def run(self):
-        node = placeholder(self.env, "decided", self.text)
+        target, _, setting = self.text.strip().partition(" ")
+        node = placeholder(self.env, "decided", target)
+        node["spec"] = setting or "fresh"
         self.set_source_info(node)
         self.env.note_reread()  # a record may have changed
         return [node], []
@@ -208,9 +210,11 @@ class FillIn(SphinxPostTransform):
         return [raw(verdicts.says(status, f"{uri}#{verdicts.row_anchor(node['key'])}"))]
 
     def decided(self, node: Glued) -> list[nodes.Node]:
-        verdict = self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING).verdict
+        setting, found = node["spec"], self.records().get((lab_name(node["lab"]), node["key"]), records.NOTHING)
+        verdict = found.verdict if setting == "fresh" else found.looks.get(setting)
         if verdict is None or verdict["difference"] is None:
-            logger.warning("claim %r has no record on fresh seeds", node["key"], location=node, type="lthbook")
+            where = "on fresh seeds" if setting == "fresh" else f"in setting {setting}"
+            logger.warning("claim %r has no record %s", node["key"], where, location=node, type="lthbook")
             return []
         shown = columns.of(verdict["column"])
         return [nodes.Text(f"{abs(shown.scale * verdict['difference']):.{shown.digits}f}{shown.unit}")]
