@@ -18,17 +18,18 @@ def leads(root: Path) -> Figure:
     tables = {name: pd.DataFrame(table) for name, table in tables.items() if table}
     if not tables:
         raise ValueError("no record of lab A3: run `lthkit replicate --lab A3`")
-    figure, axes = plots.subplots(1, len(tables), size=(4.2 * len(tables), 4.2), sharey=True, squeeze=False)
-    for ax, (name, table) in zip(axes[0], tables.items(), strict=True):
+    size = (7.2, 1 + 2.6 * len(tables))
+    figure, axes = plots.subplots(len(tables), 1, size=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (name, table) in zip(axes[:, 0], tables.items(), strict=True):
         points = report.summary(table[table.pair == table.pair.iloc[0]], "lead", by="epochs").set_index("epochs")[
             "mean"
         ]
         first, last = (f"{100 * points.loc[end]:.1f}".replace("-", "−") for end in (points.index[0], points.index[-1]))
         title = f"{LEADS[name]}: {first} points, then {last}"
         plots.leads(table, title, ax)
-        if ax is not axes[0][0]:
+        ax.label_outer()
+        if ax is not axes[0, 0]:
             ax.get_legend().remove()
-            ax.set_ylabel("")
     return figure
 
 
