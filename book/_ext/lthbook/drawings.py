@@ -12,7 +12,6 @@ from itertools import pairwise, product
 from random import Random
 
 from lthkit.checks import lookup
-from lthkit.masks import count
 
 SCALE = 1.25  # pixels to a unit, where there is room; on a phone it is about one
 RADIUS = 6  # of a network's unit
@@ -170,7 +169,7 @@ def shares() -> Iterable[str]:
         yield lines(*((cell - 4.5, cell + 4.5) for cell in cells[:left]), kind="lth-one", stroke_width=9)
         yield lines(*((cell - 1.5, cell + 1.5) for cell in cells[left:]), kind="lth-off", stroke_width=3)
         yield label(corner + 4 * pitch + (8 * pitch + 12) * 1j, f"{left} of 64")
-        left -= count(left, 0.36)
+        left -= round(0.36 * left)
 
 
 DRAWINGS = {  # name: (title, width, height, what draws it)
