@@ -64,6 +64,7 @@ COLUMNS: dict[str, Column] = {
         "time, of the dense layer's", digits=2, better="faster", worse="slower", less_is_better=True
     ),
     "lead": replace(_SHARE, label="lead in test accuracy, points", better="larger", worse="smaller"),
+    "instability": replace(_SHARE, label="instability, points", better="lower", worse="higher", less_is_better=True),
     "cosine": Column("cosine of masking and training"),
     "reached": replace(_SHARE, label="outputs that a signal reaches, %"),
 }

@@ -99,6 +99,22 @@ def prune(
     return {name: kept[name].view(mask.shape).to(mask.device) for name, mask in masks.items()}
 
 
+def shuffle(masks: Masks, generators: Sequence[torch.Generator]) -> Masks:
+    """The same number kept in each layer, at places drawn anew (Frankle et al. 2021, arXiv 2009.08576).
+
+    generators: one a replicate.  Raises ValueError for another number of them, or for masks that are not well formed.
+    """
+    validate(masks)
+    replicates = len(next(iter(masks.values())))
+    if len(generators) != replicates:
+        raise ValueError(f"{len(generators)} generators for {replicates} replicates")
+    shuffled = {}
+    for name, mask in masks.items():
+        drawn = [torch.randperm(mask[0].numel(), generator=generator) for generator in generators]
+        shuffled[name] = mask.flatten(1).gather(1, torch.stack(drawn).to(mask.device)).view(mask.shape)
+    return shuffled
+
+
 def check_rates(rate: float | dict[str, float], names: Collection[str], scope: str = "layer") -> dict[str, float]:
     """The rate of each named layer, as `prune` takes it.
 

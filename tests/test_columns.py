@@ -30,7 +30,8 @@ def test_every_column_of_every_table_is_known():
     tables = [run.table, run.history().table(), nonzeros(run), masks.table]
     tables += [table for found in (learned, popup) for table in (found.table, found.history, found.shares)]
     met = {column for table in tables for column in table} - KEYS
-    assert met == set(COLUMNS) - {"share", "cosine", "reached", "lead", "relative_time"}, "the labs' own aside"
+    of_labs = {"share", "cosine", "reached", "lead", "relative_time", "instability"}
+    assert met == set(COLUMNS) - of_labs, "the labs' own aside"
 
 
 def asked_for(path: Path) -> list[str]:
@@ -61,6 +62,7 @@ def test_every_column_that_a_lab_compares_is_known():
         ("val_loss", ("", 1, 3, "lower", "higher", True)),
         ("nonzero", (" points", 100, 1, "higher", "lower", False)),
         ("share", (" points", 100, 1, "higher", "lower", False)),
+        ("instability", (" points", 100, 1, "lower", "higher", True)),
         ("cosine", ("", 1, 3, "higher", "lower", False)),
     ],
 )

@@ -410,3 +410,27 @@ def test_damaged_mask_files_are_named(tmp_path):
     files.write(path, "masks", {"w": torch.ones(2, 2)})
     with pytest.raises(ValueError, match="'w'.*float32"):
         m.load(path)
+
+
+def test_shuffle_keeps_the_count_of_each_layer_and_draws_the_places():
+    kept = {"a": torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(0)) < 0.3, "b": torch.ones(3, 4).bool()}
+    before = clone(kept)
+    found = m.shuffle(kept, streams(range(3), "action"))
+    assert same_bits(kept, before) and torch.equal(found["b"], kept["b"])
+    assert torch.equal(found["a"].flatten(1).sum(1), kept["a"].flatten(1).sum(1))
+    assert all(not torch.equal(*pair) for pair in zip(found["a"], kept["a"], strict=True))
+    assert same_bits(found, m.shuffle(kept, streams(range(3), "action")))
+    alone = m.shuffle({name: mask[1:2] for name, mask in kept.items()}, streams([1], "action"))
+    assert torch.equal(alone["a"][0], found["a"][1])
+
+
+def test_shuffle_puts_a_weight_anywhere():
+    one = torch.zeros(4000, 2, 2, dtype=torch.bool)
+    one[:, 0, 0] = True
+    places = m.shuffle({"a": one}, streams(range(4000), "action"))["a"].flatten(1).sum(0)
+    assert ((places - 1000).abs() < 120).all() and places.sum() == 4000  # four standard deviations
+
+
+def test_shuffle_needs_a_generator_for_each_replicate():
+    with pytest.raises(ValueError, match="1 generators for 2 replicates"):
+        m.shuffle({"a": torch.ones(2, 3).bool()}, streams([0], "action"))

@@ -56,7 +56,7 @@ masks torch_prune
 networks
 actions criteria checkpoints
 training
-lottery report
+lottery report connectivity
 supermask plots lab
 exercises replications
 experiments
