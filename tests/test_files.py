@@ -531,6 +531,8 @@ KNOWN = {  # (module, call): what is no file of ours
     ("replications/execute.py", "TemporaryDirectory"),
     ("replications/execute.py", "mkdir"),
     ("replications/runner.py", "mkdir"),
+    ("experiments/execute.py", "mkdir"),  # a checkpoint
+    ("experiments/runner.py", "mkdir"),  # the folder of the records
     ("lab.py", "savefig"),  # into memory
 }
 

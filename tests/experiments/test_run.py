@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lthkit import cli, experiments
-from lthkit.experiments import records, runner, table
+from lthkit.experiments import records, runner, show, table
 from lthkit.replications.execute import facts
 
 from . import toy as own
@@ -72,28 +72,35 @@ def test_a_cell_runs_once_in_stacks_of_seeds_and_leaves_records(toy, tmp_path):
 
 def test_the_list_says_how_each_stands(toy):
     assert run("toy.answer", "--seeds", "0-1").exit_code == 0
-    assert run("bad.hangs", "--limit", "0.15").exit_code == 1
-    np.savez("others.npz", **toy.images())
+    Path("checkpoints/bad.hangs.0").mkdir(parents=True)
+    Path("checkpoints/bad.hangs.0/seconds.json").write_text("130.0")
     listed = runner.tasks(None, None, "found", "checkpoints", "toy-images.npz")
-    said = dict(line.split(maxsplit=1) for line in experiments.show.listed(listed).splitlines() if line[:2] == "  ")
+    said = dict(line.split(maxsplit=1) for line in show.listed(listed).splitlines() if line[:2] == "  ")
     assert re.fullmatch(r"done, 0\.\d min +0\.1 min", said["toy.answer.0-1"])
     assert re.fullmatch(r"to do +0\.1 min", said["toy.answer.2-3"])
-    assert re.fullmatch(r"to do, 0 min in part +0\.1 min", said["bad.hangs.0"])
+    assert re.fullmatch(r"to do, 2 min in part +0\.1 min", said["bad.hangs.0"])
     assert re.fullmatch(r"(needs a GPU|to do) +not measured yet", said["bad.gpu.0"])
     table.EXPERIMENTS["toy"] = tuple(replace(cell, settings={"lost": 1}) for cell in toy.CELLS["toy"])
     listed = runner.tasks("toy.answer", [0, 1], "found", "checkpoints", "toy-images.npz")
-    assert re.search(r"toy\.answer\.0-1 +stale +0\.1 min", experiments.show.listed(listed))
+    assert re.search(r"toy\.answer\.0-1 +stale +0\.1 min", show.listed(listed))
 
 
 def test_what_fails_is_one_line_and_the_others_go_on(toy, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    done = run("bad", "--limit", "0.15", "--workers", "3")
+    table.EXPERIMENTS["bad"] = tuple(cell for cell in toy.CELLS["bad"] if cell.name != "hangs")
+    done = run("bad", "--workers", "2")
     assert done.exit_code == 1
     assert {line for line in done.stderr.splitlines() if line.startswith("bad.")} == {
         "bad.fails.0: RuntimeError: no such thing", "bad.gpu.0: ValueError: needs a GPU, and torch sees none here",
-        "bad.hangs.0: stopped after 0.15 minutes: the same command goes on from there",
     }  # fmt: skip
-    assert not list(Path("found").iterdir()) and Path("checkpoints/bad.hangs.0/seconds.json").exists()
+    assert not list(Path("found").iterdir())
+
+
+def test_a_task_is_stopped_at_its_limit_and_its_checkpoint_is_kept(toy):
+    done = run("bad.hangs", "--limit", "0.4")
+    said = "bad.hangs.0: stopped after 0.4 minutes: the same command goes on from there"
+    assert done.exit_code == 1 and done.stderr.splitlines()[-1] == said
+    assert not list(Path("found").iterdir()) and Path("checkpoints/bad.hangs.0").is_dir()
 
 
 ERRORS = {
