@@ -183,7 +183,6 @@ def test_prune_takes_hundreds_of_replicates():
     [(10, 0.36, 4), (5, 0.1, 0), (5, 0.3, 2), (25, 0.1, 2), (35, 0.1, 4), (100, 0.2, 20), (1, 0.5, 0), (3, 0.5, 2)],
 )
 def test_counts_are_rounded_half_to_even(size, rate, removed):
-    assert m.count(size, rate) == removed
     scores = {"w": torch.arange(size, dtype=torch.float64).view(1, size)}
     assert (~m.prune(scores, all_of(scores), rate)["w"]).sum() == removed
     equal = {"w": torch.ones(1, size)}
