@@ -240,7 +240,7 @@ const PLAYGROUND_HTML = `
   <div class="lth-result">
     <label>Share of weights kept: <strong>100.0&nbsp;%</strong>
       <input type="range" name="round" min="0" max="${PLAYGROUND.rounds}" value="0" disabled></label>
-    <p class="lth-heard" aria-live="polite">Nothing is trained yet.</p>
+    <p class="lth-told" aria-live="polite">Nothing is trained yet.</p>
     <div class="lth-row">
       <figure><canvas class="lth-mask" width="180" height="135" role="img"></canvas>
         <figcaption>Mask of the first layer: a patch for each of its 300 units, a dot for each weight.</figcaption>
@@ -356,7 +356,7 @@ function playground(root) {
     round.setAttribute("aria-valuetext", `${percent(share)} kept`);
     const time = ({ ticket: { spent } }) => `${Math.round(spent).toLocaleString("en")} ms`;
     const faster = (results[0].ticket.spent / ticket.spent).toFixed(1);
-    find(".lth-heard").textContent = at
+    find(".lth-told").textContent = at
       ? `The ticket reads ${percent(ticket.accuracy)}${control ? `, the control ${percent(control.accuracy)}` : ""}. ` +
         `Its training took ${time(results[at])}, that of all weights ${time(results[0])}: ${faster} times as fast.`
       : `All weights read ${percent(ticket.accuracy)} of 400 test images. Their training took ${time(results[0])}.`;
@@ -398,7 +398,7 @@ function playground(root) {
     round.disabled = true;
     round.previousElementSibling.textContent = percent(1);
     find("details").hidden = true;
-    find(".lth-heard").textContent = "Nothing is trained yet.";
+    find(".lth-told").textContent = "Nothing is trained yet.";
     find(".lth-chart").replaceChildren();
     run("");
     say("New settings: train again.");

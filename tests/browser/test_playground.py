@@ -84,7 +84,7 @@ def test_the_story_by_mouse(play, from_disk, scheme, width):
     ticket, control = (float(cell) for cell in numbers(page)[-1][1:3])
     assert float(lead) == pytest.approx(ticket - control, abs=0.11)
     page.get_by_role("slider", name="Share of weights kept").fill("2")
-    said = page.locator(".lth-heard").inner_text()
+    said = page.locator(".lth-told").inner_text()
     assert numbers(page)[2][1] in said and "times as fast" in said
     assert re.search(r"of 19,200 weights", page.locator(".lth-mask").get_attribute("aria-label"))
     draw(page, (0.2, 0.15), (0.75, 0.15), (0.4, 0.9))
@@ -122,10 +122,10 @@ def test_the_story_by_keys(play):
     page.wait_for_function(TRAINED, timeout=LIMIT)
     assert "your guess was “over 5 points worse”" in status(page)
     page.get_by_role("slider", name="Share of weights kept").focus()
-    before = page.locator(".lth-heard").inner_text()
+    before = page.locator(".lth-told").inner_text()
     press("ArrowLeft")
     assert page.get_by_role("slider", name="Share of weights kept").get_attribute("aria-valuetext").endswith("kept")
-    assert page.locator(".lth-heard").inner_text() != before
+    assert page.locator(".lth-told").inner_text() != before
     press("Tab")
     press("Tab")
     assert page.evaluate(focused) == "lth-paper"
