@@ -1,8 +1,9 @@
 """A stack of replicates worked on in parts, side by side, each in a thread of its own."""
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from queue import Empty, SimpleQueue
 from threading import Event
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from lthkit.networks import Network
 from lthkit.stopping import Stopped, stop_at
 
+NAP = 0.1  # seconds; a keyboard interrupt that another thread receives does not end a wait of the main one
 WORKERS = 4  # beyond this many threads Python itself is what they wait for
 Part = TypeVar("Part")
 
@@ -28,7 +30,7 @@ def in_parts(work: Callable[[slice], Part], network: Network, replicates: int, o
     before = torch.get_num_threads()
     workers = min(before, replicates, WORKERS) if on_cpu and network.threads_safe else 1
     cuts = [slice(*ends) for ends in pairwise(replicates * k // workers for k in range(workers + 1))]
-    stop = Event()
+    stop, done = Event(), SimpleQueue()
 
     def begin() -> None:
         stop_at(stop)
@@ -39,7 +41,11 @@ def in_parts(work: Callable[[slice], Part], network: Network, replicates: int, o
         with ThreadPoolExecutor(workers, initializer=begin) as pool:
             try:
                 parts = [pool.submit(work, replicates) for replicates in cuts]
-                wait(parts, return_when=FIRST_EXCEPTION)
+                for part in parts:
+                    part.add_done_callback(done.put)
+                for _ in parts:
+                    if _next(done).exception():
+                        break
             finally:
                 stop.set()
     finally:  # after the last part has begun, as each sets the number for all threads to come
@@ -48,3 +54,12 @@ def in_parts(work: Callable[[slice], Part], network: Network, replicates: int, o
     if errors:
         raise errors[0]
     return [part.result() for part in parts]
+
+
+def _next(done: SimpleQueue) -> Future:
+    """The next part that is done, waited for in short naps and with no lock that an interrupt could leave closed."""
+    while True:
+        try:
+            return done.get(timeout=NAP)
+        except Empty:
+            continue
