@@ -318,6 +318,7 @@ function playground(root) {
       show();
     },
     read({ found }) {
+      if (!image) return; // the paper was cleared meanwhile
       const names = { dense: "Dense network", ticket: "Ticket", control: "Control" };
       const lines = Object.entries(found).map(([arm, { digit, sure }]) =>
         `${names[arm]}: <strong>${digit}</strong>, ${percent(sure, 0)} sure`);

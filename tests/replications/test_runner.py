@@ -225,7 +225,7 @@ def test_a_scheduler_without_workers(tiny):
     empty = {"n_workers": 0, "processes": False, "protocol": "tcp://", "dashboard_address": None}
     with distributed.LocalCluster(**empty) as cluster:
         done = replicate("--setting=live", "--scheduler", cluster.scheduler_address)
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.exit_code, done.stdout) == (2, ""), (done.stderr, done.exc_info)
     assert done.stderr.strip() == f"the Dask scheduler at {cluster.scheduler_address} has no worker"
 
 
